@@ -1,0 +1,46 @@
+# `make run` brings the whole product up on this machine; `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: help setup run test check format demo bench lock clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: ## install what is missing; quick when nothing is
+	@ops/stack/setup.sh
+
+run: setup ## start everything, print the addresses and logins; Ctrl-C stops it all
+	@exec $(BIN)/athena up
+
+# Two workers for two cores; tests that need a stack share one.
+test: setup ## every test, those on the real broker and database included
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: setup ## formatting, lint, types, import rules, schema drift
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m ops.drift --check
+
+format: setup ## format, and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+demo: setup ## drive a story through HTTP against a fresh stack
+	$(BIN)/python -m ops.demo
+
+bench: setup ## measure the whole path over HTTP
+	$(BIN)/athena bench
+
+lock: setup ## pin the Python packages anew (needs uv on PATH)
+	echo 'setuptools>=75' | uv pip compile pyproject.toml - --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade --quiet --output-file requirements.lock
+	cd .dist/kafka && sha256sum *.jar > ../../ops/kafka/jars.sha256
+
+clean: ## remove what setup, tests and tools made; not the data in .athena
+	rm -rf .venv .dist build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

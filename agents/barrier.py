@@ -1,0 +1,44 @@
+"""The order that keeps every promise: decide, changelog acknowledged, local store, outputs acknowledged, then the offset."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from agents.ports import Effects, Incoming, Log, NotYet, Shard, Store
+
+#: Waits until reference data up to an offset is there. Raises if it does not come.
+CaughtUp = Callable[[int], Awaitable[None]]
+
+
+async def process(
+    shard: Shard, batch: Sequence[Incoming], log: Log, stores: Mapping[str, Store], caught_up: CaughtUp
+) -> None:
+    """Work through a batch of one shard. On return everything it caused is acknowledged, and its offsets may be committed.
+
+    Any exception leaves the shard's memory ahead of its log: the process must end without committing.
+    """
+    done = 0
+    while done < len(batch):
+        effects = Effects()
+        waits_for: int | None = None
+        try:
+            while done < len(batch):
+                shard.handle(batch[done], effects)
+                done += 1
+        except NotYet as not_yet:
+            waits_for = not_yet.offset
+        await commit(effects, log, stores)
+        if waits_for is not None:
+            await caught_up(waits_for)
+
+
+async def commit(effects: Effects, log: Log, stores: Mapping[str, Store]) -> None:
+    """State first, acknowledged; then the local store; then outputs, acknowledged."""
+    # In the order of `stores`. Chains come before requests there: a refusal of a request that the same batch goes on to
+    # make is then either on record, or both are decided again.
+    for table, store in stores.items():
+        writes = effects.writes.get(table)
+        if writes:
+            store.apply(writes, await log.write_table(table, writes))
+    if effects.outputs:
+        await log.write_outputs(effects.outputs)

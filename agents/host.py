@@ -1,0 +1,274 @@
+"""Owns the shards of this worker: claims them when they are assigned, runs them, gives them up when they are revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from agents import metrics
+from agents.clock import ClockGuard, now_ms
+from agents.fencing import MAX_REQUEST_BYTES
+from agents.kafka_log import KafkaLog
+from agents.ports import Fenced, Shard
+from agents.reference import CATALOG, ReferenceShard
+from agents.requests import CHAINS, REQUESTS, WINDOWS, RequestShard
+from agents.rocks import RocksStore
+from agents.rules_in_force import RulesInForce
+from agents.runner import Arrived, ShardRunner
+from agents.security import SESSIONS, SecurityShard
+from agents.sweep import WindowSweep
+from ops.reference import ReferenceFollower
+from ops.settings import Settings
+from schemas import topics
+
+log = structlog.get_logger(__name__)
+
+Key = tuple[str, int]
+
+#: The tables of each source topic, in the order in which a batch writes them.
+TABLES: Mapping[str, tuple[str, ...]] = {
+    topics.COMMANDS: (CHAINS, REQUESTS, WINDOWS),
+    topics.SECURITY: (SESSIONS,),
+    topics.REFERENCE_COMMANDS: (CATALOG,),
+}
+CHANGELOGS = {
+    CHAINS: topics.CHAINS_CHANGELOG,
+    REQUESTS: topics.REQUESTS_CHANGELOG,
+    WINDOWS: topics.WINDOWS_CHANGELOG,
+    SESSIONS: topics.SESSIONS_CHANGELOG,
+    CATALOG: topics.CATALOG_CHANGELOG,
+}
+OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    topics.COMMANDS: (topics.AUDIT, topics.OUTCOMES, topics.NOTIFICATIONS, topics.DEAD_LETTERS),
+    topics.SECURITY: (topics.AUDIT, topics.DEAD_LETTERS),
+    topics.REFERENCE_COMMANDS: (topics.REFERENCE, topics.AUDIT, topics.OUTCOMES, topics.DEAD_LETTERS),
+}
+
+STOP_TIMEOUT_S = 8.0
+REFERENCE_TIMEOUT_S = 20.0
+SWEEP_EVERY_S = 0.5
+WATCH_EVERY_S = 2.0
+#: With lag and no progress for this long the process ends itself (Faust's own detector only logs).
+STALL_LIMIT_S = 60.0
+EXIT_FENCED, EXIT_FAILED, EXIT_STALLED = 75, 70, 71
+
+
+def die(reason: str, code: int, error: BaseException | None = None) -> None:
+    """End the process without committing anything; the supervisor starts it again."""
+    log.critical(reason, exit_code=code, exc_info=error)
+    os._exit(code)
+
+
+class ShardHost:
+    """All state of the worker beside Faust's own. `table_of` gives the Faust table of a name."""
+
+    def __init__(self, settings: Settings, table_of: Callable[[str], Any]) -> None:
+        self._settings = settings
+        self._table_of = table_of
+        self.follower = ReferenceFollower(settings.kafka_bootstrap)
+        self._rules = RulesInForce(self.follower.catalog)
+        self.clock = ClockGuard()
+        self.runners: dict[Key, ShardRunner] = {}
+        self._logs: dict[Key, KafkaLog] = {}
+        self._sweeps: dict[int, WindowSweep] = {}
+        self._committed: dict[Key, int] = {}
+        self._impossible: set[int] = set()
+        self._opened = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._admin: AIOKafkaAdminClient | None = None
+        self._sender: AIOKafkaProducer | None = None
+        self._progress_at = time.monotonic()
+
+    async def start(self) -> None:
+        """Read the reference data to its end, and start what runs beside the shards."""
+        bootstrap = self._settings.kafka_bootstrap
+        await self.follower.start()
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=10_000)
+        await self._admin.start()
+        self._sender = AIOKafkaProducer(
+            bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", max_request_size=MAX_REQUEST_BYTES
+        )
+        await self._sender.start()
+        for work in (self._sweep_for_ever, self._watch_for_ever, self._clock_for_ever):
+            self._tasks.append(asyncio.create_task(self._guarded(work), name=work.__name__))
+
+    async def stop(self) -> None:
+        """Give everything up; safe to call twice."""
+        await self.pause()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._close_logs()
+        await self.follower.stop()
+        if self._sender is not None:
+            await self._sender.stop()
+        if self._admin is not None:
+            await self._admin.close()
+
+    async def claim(self, assigned: set[Any]) -> None:
+        """Before recovery: shut every earlier owner out of the shards that are ours now."""
+        await self.pause()
+        await self._close_logs()
+        partitions = self._settings.partitions
+        shared = {topics.REFERENCE: 1, topics.AUDIT: partitions, topics.OUTCOMES: partitions}
+        for tp in sorted(assigned):
+            if tp.topic in TABLES:
+                self._logs[tp.topic, tp.partition] = KafkaLog(
+                    self._settings.kafka_bootstrap,
+                    f"{tp.topic}-{tp.partition}",
+                    tp.partition,
+                    {name: CHANGELOGS[name] for name in TABLES[tp.topic]},
+                    OUTPUTS[tp.topic],
+                )
+        await asyncio.gather(
+            *(
+                one.claim(shared if topic == topics.REFERENCE_COMMANDS else {})
+                for (topic, _), one in self._logs.items()
+            )
+        )
+        log.info("shards claimed", shards=[f"{topic}/{number}" for topic, number in self._logs])
+
+    async def open(self) -> None:
+        """After recovery: build the shards from their tables and start deciding."""
+        self._sweeps.clear()
+        await self._read_committed()
+        for (topic, partition), shard_log in self._logs.items():
+            stores = {name: RocksStore(self._table_of(name), partition) for name in TABLES[topic]}
+            shard = self._shard(topic, partition, stores)
+            if topic == topics.COMMANDS:
+                sweep = WindowSweep(partition, stores[REQUESTS], stores[WINDOWS])
+                for _ in sweep.rebuild():
+                    await asyncio.sleep(0)
+                self._sweeps[partition] = sweep
+            key = (topic, partition)
+            self.runners[key] = ShardRunner(
+                shard, shard_log, stores, self._caught_up, self.clock.ready, lambda error, key=key: self._failed(key, error)
+            )
+        metrics.PARTITIONS.set(sum(1 for topic, _ in self.runners if topic == topics.COMMANDS))
+        metrics.READY.set(1)
+        self._progress_at = time.monotonic()
+        self._opened.set()
+
+    async def pause(self) -> None:
+        """Stop deciding: finish the batches in hand, drop what is queued."""
+        self._opened.clear()
+        metrics.READY.set(0)
+        runners, self.runners = self.runners, {}
+        try:
+            await asyncio.gather(*(runner.stop(STOP_TIMEOUT_S) for runner in runners.values()))
+        except TimeoutError as error:
+            die("a batch did not end when its partition was revoked", EXIT_FAILED, error)
+
+    async def dispatch(self, key: Key, arrived: Arrived, current: Callable[[], bool]) -> None:
+        """Hand a record to its shard. A record of an earlier assignment is dropped: it will come again, to its owner."""
+        await self._opened.wait()
+        runner = self.runners.get(key)
+        if runner is not None and current():
+            await runner.put(arrived)
+
+    def _shard(self, topic: str, partition: int, stores: Mapping[str, RocksStore]) -> Shard:
+        committed = self._committed
+        key = (topic, partition)
+        if topic == topics.SECURITY:
+            return SecurityShard(partition, stores[SESSIONS], lambda: committed.get(key, 0))
+        if topic == topics.REFERENCE_COMMANDS:
+            return ReferenceShard(stores[CATALOG], self._settings.partitions, lambda: committed.get(key, 0))
+        return RequestShard(
+            partition,
+            stores,
+            self.follower.catalog,
+            self._rules,
+            lambda: committed.get(key, 0),
+            lambda offset: offset in self._impossible,
+            lambda kind, result: metrics.COMMANDS.labels(kind, result).inc(),
+        )
+
+    async def _caught_up(self, offset: int) -> None:
+        if await self.follower.end_offset() < offset:
+            self._impossible = {*list(self._impossible)[-1000:], offset}
+            return
+        if not await self.follower.wait_for(offset, REFERENCE_TIMEOUT_S):
+            raise TimeoutError(f"reference data up to offset {offset} did not arrive within {REFERENCE_TIMEOUT_S} s")
+
+    def _failed(self, key: Key, error: BaseException) -> None:
+        topic, partition = key
+        if isinstance(error, Fenced):
+            runner = self.runners.get(key)
+            for store in () if runner is None else runner.stores.values():
+                store.wipe()  # type: ignore[attr-defined]
+            die(f"{topic}/{partition} has another owner; this one ends and its store is wiped", EXIT_FENCED, error)
+        die(f"{topic}/{partition} cannot go on; nothing of its batch was committed", EXIT_FAILED, error)
+
+    async def _guarded(self, work: Callable[[], Any]) -> None:
+        try:
+            await work()
+        except Exception as error:
+            die(f"{work.__name__} failed", EXIT_FAILED, error)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            await self._opened.wait()
+            for sweep in list(self._sweeps.values()):
+                due = sweep.due(now_ms())
+                if not due:
+                    continue
+                assert self._sender is not None
+                async with asyncio.timeout(30):
+                    sent = [
+                        await self._sender.send(
+                            one.topic, key=one.key, value=one.value, headers=one.headers, partition=one.partition
+                        )
+                        for one in due
+                    ]
+                    await asyncio.gather(*sent)
+                metrics.WINDOWS_DUE.inc(len(due))
+
+    async def _clock_for_ever(self) -> None:
+        assert self._sender is not None
+        sender = self._sender
+
+        async def probe() -> int:
+            # A tombstone on a compacted topic of LogAppendTime: its acknowledgement tells the broker's time.
+            async with asyncio.timeout(30):
+                sent = await sender.send_and_wait(topics.CHAINS_CHANGELOG, key=b"\x00clock", value=None, partition=0)
+            return int(sent.timestamp)
+
+        await self.clock.watch(probe)
+
+    async def _watch_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            if self.follower.failed is not None:
+                die("reference data can no longer be followed", EXIT_FAILED, self.follower.failed)
+            metrics.REFERENCE_OFFSET.set(self.follower.catalog.offset)
+            metrics.READY.set(1 if self._opened.is_set() and self.clock.sane else 0)
+            await self._read_committed()
+            waiting = sum(runner.waiting for runner in self.runners.values())
+            newest = max((runner.worked_at for runner in self.runners.values()), default=time.monotonic())
+            self._progress_at = max(self._progress_at, newest)
+            if waiting == 0 or not self.clock.sane:
+                self._progress_at = time.monotonic()
+            elif time.monotonic() - self._progress_at > STALL_LIMIT_S:
+                die(f"{waiting} records wait and none was decided for {STALL_LIMIT_S} s", EXIT_STALLED)
+
+    async def _read_committed(self) -> None:
+        """What the group has really committed: outputs of earlier commands need not be kept."""
+        assert self._admin is not None
+        async with asyncio.timeout(20):
+            found = await self._admin.list_consumer_group_offsets(topics.WORKER_GROUP)
+        for tp, metadata in found.items():
+            if isinstance(tp, TopicPartition) and metadata.offset >= 0:
+                self._committed[tp.topic, tp.partition] = metadata.offset
+
+    async def _close_logs(self) -> None:
+        logs, self._logs = self._logs, {}
+        await asyncio.gather(*(one.stop() for one in logs.values()), return_exceptions=True)

@@ -1,0 +1,56 @@
+"""The worker's `Log` on Kafka: one claimed identity, changelogs and outputs of one shard."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from agents.fencing import FencedProducer
+from agents.ports import Output
+from schemas.envelope import Headers
+
+#: Key of the record that ends a changelog when a shard is claimed: recovery then ends at a record, not a control record.
+FENCE_KEY = b"\x00fence"
+
+
+class KafkaLog:
+    """`changelogs` maps table names to topics; `outputs` are the topics a shard writes to besides."""
+
+    def __init__(
+        self, bootstrap: str, identity: str, partition: int, changelogs: Mapping[str, str], outputs: Sequence[str]
+    ) -> None:
+        self.identity = identity
+        self._partition = partition
+        self._changelogs = dict(changelogs)
+        self._outputs = tuple(outputs)
+        self._producer = FencedProducer(bootstrap, identity)
+
+    async def claim(self, partitions_of: Mapping[str, int]) -> None:
+        """Shut out every earlier owner. `partitions_of` gives, for outputs that are not this shard's partition alone, how
+        many partitions they have."""
+        owned = [(topic, self._partition) for topic in self._changelogs.values()]
+        for topic in self._outputs:
+            count = partitions_of.get(topic)
+            owned += [(topic, self._partition)] if count is None else [(topic, number) for number in range(count)]
+        await self._producer.claim(owned)
+        for topic in self._changelogs.values():
+            await self._producer.append(topic, self._partition, [(FENCE_KEY, self.identity.encode(), [])])
+
+    async def write_table(self, table: str, writes: Mapping[bytes, bytes | None]) -> int:
+        """See `agents.ports.Log`."""
+        rows = [(key, value, []) for key, value in writes.items()]
+        return await self._producer.append(self._changelogs[table], self._partition, rows)
+
+    async def write_outputs(self, outputs: Sequence[Output]) -> None:
+        """See `agents.ports.Log`."""
+        grouped: dict[tuple[str, int], list[tuple[bytes | None, bytes | None, Headers]]] = defaultdict(list)
+        for output in outputs:
+            partition = self._partition if output.partition is None else output.partition
+            grouped[output.topic, partition].append((output.key, output.value, output.headers))
+        sent = []
+        for (topic, partition), rows in grouped.items():
+            sent += await self._producer.send(topic, partition, rows)
+        await self._producer.acknowledged(sent)
+
+    async def stop(self) -> None:
+        await self._producer.stop()

@@ -1,0 +1,210 @@
+"""The outputs of one command, rendered from its record alone: the same record, the same bytes, however often.
+
+Audit record and outcome carry the request after the command; notifications say what changed for whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from agents.ports import Output
+from schemas import topics
+from schemas.audit import canonical, commitments, content_hash, sha256_hex
+from schemas.base import SCHEMA_VERSION, rfc3339
+from schemas.codes import DETAIL, Code
+from schemas.commands import SYSTEM
+from schemas.envelope import derived_id, headers
+from schemas.events import AnyEvent, Commented, Reassigned, RolledBack, WindowClosed, Withdrawn
+from schemas.money import format_minor
+from schemas.state import RequestState, Status
+from schemas.view import request_view
+from tables.record import Emission, Record
+
+SOURCE = "athena/worker"
+
+
+def emit(record: Record, emission: Emission, partition: int) -> tuple[list[Output], str]:
+    """All outputs of a command, and the audit record's hash."""
+    before = after = record.state_at(emission.version)
+    event: AnyEvent | None = None
+    if emission.code is None:
+        event = record.events[emission.version - 1]
+        before = record.state_at(emission.version - 1)
+    request = None if after is None else orjson.dumps(request_view(after))
+    audit, hash_ = _audit(record, emission, event, before, after, request)
+    outputs = [audit, outcome(emission, request, partition)]
+    if event is not None and after is not None:
+        outputs += _notifications(record.entity, emission, event, before, after)
+    return outputs, hash_
+
+
+def _audit(
+    record: Record,
+    emission: Emission,
+    event: AnyEvent | None,
+    before: RequestState | None,
+    after: RequestState | None,
+    request: bytes | None,
+) -> tuple[Output, str]:
+    personal: dict[str, str] = {}
+    public: dict[str, Any] | None = None
+    if event is not None:
+        public = dict(record.documents[event.version - 1])
+        for name in event.PERSONAL:
+            text = public.pop(name, None)
+            if text is not None:
+                personal[name] = text
+    elif emission.comment is not None:
+        personal["comment"] = emission.comment
+    if emission.source_address is not None:
+        personal["source_address"] = emission.source_address
+    at = rfc3339(emission.at)
+    chained = {
+        "schema_version": SCHEMA_VERSION,
+        "entity": record.entity,
+        "seq": emission.seq,
+        "request_id": emission.request_id,
+        "version": None if event is None else emission.version,
+        "command_id": emission.command_id,
+        "actor_id": emission.actor_id,
+        "actor_roles": emission.roles,
+        "action": emission.action,
+        "level": emission.level,
+        "at": at,
+        "outcome": "accepted" if event is not None else "refused",
+        "code": emission.code,
+        "status_before": None if before is None else before.status.value,
+        "status_after": None if after is None else after.status.value,
+        "correlation_id": emission.correlation_id,
+        "content": None if public is None else content_hash(public),
+        "commitments": commitments(emission.salt, personal),
+        "prev_hash": emission.prev_hash,
+    }
+    hash_ = sha256_hex(canonical(chained))
+    body = chained | {
+        "hash": hash_,
+        "event": public,
+        "personal": personal,
+        "salt": emission.salt if personal else None,
+        "request": orjson.Fragment(request) if event is not None and request is not None else None,
+    }
+    found = headers(
+        id_=derived_id(record.entity, emission.seq, "audit"),
+        type_=f"athena.audit.{emission.action}",
+        source=SOURCE,
+        time=at,
+        subject=record.entity,
+        correlation_id=emission.correlation_id,
+        traceparent=emission.traceparent,
+    )
+    return Output(topics.AUDIT, emission.request_id.encode(), orjson.dumps(body), found), hash_
+
+
+def outcome(emission: Emission, request: bytes | None, partition: int) -> Output:
+    """The outcome of one command; `request` as JSON bytes."""
+    accepted = emission.code is None
+    body = {
+        "schema_version": SCHEMA_VERSION,
+        "command_id": emission.command_id,
+        "status": "accepted" if accepted else "refused",
+        "code": emission.code,
+        "detail": None if emission.code is None else DETAIL[Code(emission.code)],
+        "request_id": emission.request_id,
+        "version": emission.version or None,
+        "partition": partition,
+        "offset": emission.offset,
+        "request": orjson.Fragment(request) if request is not None and (accepted or emission.visible) else None,
+        "pointer": emission.pointer,
+    }
+    found = headers(
+        id_=derived_id(emission.command_id, "outcome", emission.code or ""),
+        type_="athena.outcome." + ("accepted" if accepted else "refused"),
+        source=SOURCE,
+        time=rfc3339(emission.at),
+        subject=emission.command_id,
+        correlation_id=emission.correlation_id,
+        traceparent=emission.traceparent,
+    )
+    return Output(topics.OUTCOMES, emission.request_id.encode(), orjson.dumps(body), found)
+
+
+def _notifications(
+    entity: str, emission: Emission, event: AnyEvent, before: RequestState | None, after: RequestState
+) -> Iterator[Output]:
+    event_id = derived_id(entity, emission.seq, "event")
+    at = rfc3339(emission.at)
+    params = {
+        "title": after.title or "",
+        "category_id": after.category_id,
+        "amount": _amount(after),
+        "status": after.status.value,
+        "actor_id": emission.actor_id,
+    }
+    for template, user_id in receivers(event, before, after):
+        id_ = derived_id(entity, emission.seq, template, user_id)
+        body = {
+            "schema_version": SCHEMA_VERSION,
+            "id": id_,
+            "event_id": event_id,
+            "request_id": after.id,
+            "version": after.version,
+            "template": template,
+            "user_id": user_id,
+            "at": at,
+            "correlation_id": emission.correlation_id,
+            "params": params,
+        }
+        found = headers(
+            id_=id_,
+            type_=f"athena.notification.{template}",
+            source=SOURCE,
+            time=at,
+            subject=user_id,
+            correlation_id=emission.correlation_id,
+        )
+        yield Output(topics.NOTIFICATIONS, after.id.encode(), orjson.dumps(body), found)
+
+
+def _amount(state: RequestState) -> str:
+    """The amount as a person reads it: `1250.00 EUR`."""
+    return f"{format_minor(state.amount_minor, state.currency)} {state.currency}"
+
+
+def receivers(event: AnyEvent, before: RequestState | None, after: RequestState) -> Iterator[tuple[str, str]]:
+    """(template, user id) of everybody who is told of this event, each pair once, in a fixed order."""
+    had, have = _tasks(before), _tasks(after)
+    opened = before is None or before.open_index != after.open_index or isinstance(event, Reassigned)
+    if opened:
+        fresh = have if before is None or before.open_index != after.open_index else have - had
+        yield from (("level-opened", user) for user in sorted(fresh))
+    match event:
+        case RolledBack():
+            yield "rolled-back", after.requester_id
+            yield from (("task-cancelled", user) for user in sorted(had - have))
+        case Withdrawn():
+            yield from (("withdrawn", user) for user in sorted(had))
+        case Reassigned():
+            yield from (("votes-dropped", user) for user in event.dropped)
+            yield from (("task-cancelled", user) for user in sorted(had - have - set(event.dropped)))
+        case WindowClosed():
+            yield event.status, after.requester_id
+        case Commented():
+            told = {after.requester_id, *(have or had)} - {event.actor_id, SYSTEM}
+            yield from (("commented", user) for user in sorted(told))
+        case _:
+            pass
+    if after.status is Status.APPROVED and (before is None or before.status is not Status.APPROVED):
+        yield "approved", after.requester_id
+    if after.status is Status.REJECTED and (before is None or before.status is not Status.REJECTED):
+        yield "rejected", after.requester_id
+
+
+def _tasks(state: RequestState | None) -> set[str]:
+    """Who has an open task: the pool of the open level, less those who have voted."""
+    if state is None or state.open_level is None:
+        return set()
+    voted = {vote.approver_id for vote in state.open_level.votes}
+    return set(state.open_level.approvers) - voted

@@ -1,0 +1,252 @@
+"""The projector's process: a Faust app whose one agent applies `athena.audit` to PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import faust
+import structlog
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.types import TP
+from yarl import URL
+
+from agents.projector import metrics
+from agents.projector.consumer import PollConsumer, PollSchema, PollTransport
+from agents.projector.projector import Projector
+from agents.projector.record import Poison
+from agents.projector.store import Store
+from ops import logging as logs
+from ops.settings import Settings
+from ops.stack.errors import StackError
+from ops.topics import verify
+from schemas import topics
+
+log = structlog.get_logger(__name__)
+
+#: Records of one poll at most: bounds memory and the time of one transaction.
+POLL_RECORDS = 500
+#: Not ready while more records than this are not yet applied.
+LAG_LIMIT = 5_000
+WATCH_INTERVAL = 1.0
+COMMIT_INTERVAL = 5.0
+#: Seconds without progress while there is lag and PostgreSQL answers: the process is stuck, and ends.
+STALL_LIMIT = 60.0
+#: Seconds the metric says "stopped" before the process ends, so that it is scraped.
+STOP_LINGER = 10.0
+SHUTDOWN_LIMIT = 10.0
+EXIT_STOPPED, EXIT_STALLED, EXIT_CRASHED, EXIT_REFUSED = 70, 71, 1, 3
+
+
+class ProjectorApp(faust.App):  # type: ignore[misc]
+    """What `PollConsumer` asks of its app, and the clocks that watch it."""
+
+    projector: Projector
+    ends: dict[TP, int]
+    linger = STOP_LINGER
+
+    def _new_transport(self) -> Any:
+        return PollTransport(self.conf.broker_consumer, self)
+
+    @property
+    def poll_consumer(self) -> PollConsumer:
+        """The consumer, as the class that it is."""
+        consumer: PollConsumer = self.consumer
+        return consumer
+
+    async def positions(self, partitions: list[int]) -> dict[int, int]:
+        """Where each partition is to be read from: PostgreSQL's word."""
+        return await self.projector.positions(partitions)
+
+    def on_sought(self, target: dict[TP, int], ends: dict[Any, int]) -> None:
+        """Reading begins at `target`; the log ended at `ends` just now."""
+        metrics.LAG.clear()
+        metrics.NEXT_OFFSET.clear()
+        log.info("reading from the applied offsets", offsets={tp.partition: offset for tp, offset in target.items()})
+
+    async def stop_for(self, poison: Poison) -> None:
+        """End the process at a record that must not be skipped. Does not return."""
+        metrics.STOPPED.set(1)
+        metrics.READY.set(0)
+        log.critical(
+            "the projector stops: it must not skip this",
+            why=poison.why,
+            topic=topics.AUDIT,
+            partition=poison.partition,
+            offset=poison.offset,
+        )
+        await asyncio.sleep(self.linger)
+        _end(EXIT_STOPPED)
+
+    async def watch(self) -> None:
+        """Keep the gauges, commit for lag tools, and end the process when it stands still."""
+        committed = time.monotonic()
+        while not self.should_stop:
+            await asyncio.sleep(WATCH_INTERVAL)
+            lag = self._measure()
+            stalled = time.monotonic() - self.projector.progress_at
+            if lag == 0 or self.projector.waiting_for_database:
+                self.projector.progress_at = time.monotonic()
+            elif stalled > STALL_LIMIT:
+                log.critical("no progress although there is lag; ending", seconds=round(stalled), lag=lag)
+                _end(EXIT_STALLED)
+            if time.monotonic() - committed > COMMIT_INTERVAL:
+                committed = time.monotonic()
+                await self._commit()
+
+    def _measure(self) -> int:
+        """The lag of all assigned partitions together; sets the gauges."""
+        total = 0
+        reading = self.poll_consumer.applied()
+        for tp in reading:
+            applied = self.projector.applied.get(tp.partition, 0)
+            end = self.poll_consumer.highwater(tp) or 0
+            lag = max(0, end - applied)
+            total += lag
+            metrics.LAG.labels(tp.partition).set(lag)
+            metrics.NEXT_OFFSET.labels(tp.partition).set(applied)
+        ready = bool(reading) and not self.projector.waiting_for_database and total < LAG_LIMIT
+        metrics.READY.set(1 if ready else 0)
+        return total
+
+    async def _commit(self) -> None:
+        """Tell the group coordinator where we are; only lag tools read it."""
+        offsets = {
+            TopicPartition(topics.AUDIT, tp.partition): OffsetAndMetadata(self.projector.applied.get(tp.partition, 0), "")
+            for tp in self.poll_consumer.applied()
+        }
+        if not offsets:
+            return
+        try:
+            thread = self.poll_consumer._thread
+            async with asyncio.timeout(COMMIT_INTERVAL):
+                await thread.call_thread(thread._ensure_consumer().commit, offsets)
+        except Exception as error:  # a rebalance, or a broker that is away: the next round will do
+            log.debug("offsets were not committed", error=repr(error))
+
+
+def create(settings: Settings) -> faust.App:
+    """The app, not started. Reads no network."""
+    app = ProjectorApp(
+        topics.PROJECTOR_GROUP,
+        broker=[URL(f"kafka://{address}") for address in settings.kafka_bootstrap.split(",")],
+        store="memory://",
+        datadir=str(settings.data_dir),
+        key_serializer="raw",
+        value_serializer="raw",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=settings.partitions,
+        table_standby_replicas=0,
+        web_enabled=False,
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=2.0,
+        broker_max_poll_records=POLL_RECORDS,
+        consumer_auto_offset_reset="earliest",
+        processing_guarantee="at_least_once",
+        # Not a table or a stream of ours: the consumer's own partitions do.
+        stream_buffer_maxsize=2,
+        worker_redirect_stdouts=False,
+    )
+    store = Store(settings.database_url.get_secret_value())
+    app.projector = Projector(
+        store,
+        current_epoch=lambda: app.poll_consumer.epoch,
+        resync=lambda: app.poll_consumer.resync(),
+        stop=app.stop_for,
+    )
+    # Polls, not records: see consumer.py. Offsets are committed with the rows, so Faust acknowledges nothing.
+    channel = app.topic(topics.AUDIT, schema=PollSchema(key_type=bytes, value_type=bytes), acks=False)
+
+    @app.agent(channel, name="projector", concurrency=1)  # type: ignore[untyped-decorator]
+    async def project(stream: Any) -> None:
+        async for poll in stream:
+            try:
+                await app.projector.apply(poll)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                # A bug. Faust would acknowledge and go on: nothing may be skipped.
+                log.exception("the projector failed")
+                await app.stop_for(Poison(f"unexpected: {error!r}", poll.slices[0].partition, poll.slices[0].start))
+            finally:
+                app.poll_consumer.poll_written(poll.epoch)
+
+    return app
+
+
+def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; ends the process.
+
+    Exit codes: 0 asked to stop, 1 crashed, 3 topics differ or Kafka cannot be reached, 70 stopped at a record that it must not
+    skip, 71 stood still.
+    """
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: PLC0415
+
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    logs.configure(settings)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    code = asyncio.run(_main(settings))
+    _end(code)
+
+
+async def _main(settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    metrics.STOPPED.set(0)
+    metrics.serve(settings.metrics_host, settings.metrics_port)
+    try:
+        differences = await verify(settings.kafka_bootstrap, settings.partitions, settings.replication_factor)
+    except StackError as error:
+        differences = [str(error)]
+    if differences:
+        log.error("the projector does not start", differences=differences)
+        return EXIT_REFUSED
+    app = create(settings)
+    running = [asyncio.create_task(coroutine) for coroutine in (asked.wait(), app.start(), app._crashed.wait())]
+    watch = asyncio.create_task(app.watch())
+    try:
+        # `start` returns once the partitions are assigned; the app goes on by itself.
+        pending = {*running, watch}
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            failed = next((task for task in done if task.exception() is not None), None)
+            if asked.is_set():
+                code = 0
+                break
+            if failed is not None or running[2].done():
+                log.error("the projector crashed", error=repr(failed.exception() if failed else app._crash_reason))
+                code = EXIT_CRASHED
+                break
+        _bound_shutdown(code)
+        watch.cancel()
+        await app.stop()
+        await app.projector.store.close()
+    except Exception:
+        log.exception("the projector did not stop cleanly")
+    return code
+
+
+def _bound_shutdown(code: int) -> None:
+    """End the process anyway when stopping takes too long."""
+    timer = threading.Timer(SHUTDOWN_LIMIT, _end, args=(code,))
+    timer.daemon = True
+    timer.start()
+
+
+def _end(code: int) -> None:
+    """End the process now; Kafka's consumer thread does not keep it."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,124 @@
+"""The projector's side of PostgreSQL: one connection, one prepared statement, offsets and rows in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from agents.projector.batch import Batch
+from agents.projector.record import Poison
+
+STATEMENT = Path(__file__).with_name("apply.sql").read_text(encoding="utf-8")
+CONNECT_TIME_OUT = 5.0
+#: Seconds for one statement; a batch takes milliseconds.
+COMMAND_TIME_OUT = 60.0
+_SESSION = {
+    "application_name": "athena-projector",
+    "statement_timeout": "50s",
+    "idle_in_transaction_session_timeout": "60s",
+    # Kafka holds the facts, and rows and offsets commit together: after a crash of PostgreSQL the projector goes on from
+    # the last commit that reached the disk.
+    "synchronous_commit": "off",
+    # One plan for every batch, made while the tables may be empty: index lookups are right at any size.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+}
+
+
+class Unavailable(Exception):
+    """PostgreSQL cannot be used now; trying again later may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`held`: the offsets were where the batch begins, so it was written. If not, nothing was."""
+
+    held: bool
+
+
+class Store:
+    """One session with PostgreSQL, made again after every failure. Not for concurrent use."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: asyncpg.Connection | None = None
+        self._apply: asyncpg.prepared_stmt.PreparedStatement | None = None
+        self._lock = asyncio.Lock()
+
+    async def offsets(self, partitions: Iterable[int]) -> dict[int, int]:
+        """The next offset to be applied of each partition, 0 where none was.
+
+        Raises:
+            Unavailable: PostgreSQL did not answer.
+        """
+        wanted = sorted(partitions)
+        async with self._lock, self._guard() as connection:
+            await connection.execute(
+                "INSERT INTO audit.applied_offsets (partition, next_offset) SELECT unnest($1::int[]), 0 ON CONFLICT DO NOTHING", wanted
+            )
+            rows = await connection.fetch(
+                "SELECT partition, next_offset FROM audit.applied_offsets WHERE partition = ANY($1::int[])", wanted
+            )
+        return {row["partition"]: row["next_offset"] for row in rows}
+
+    async def write(self, batch: Batch) -> Verdict:
+        """Write the batch and its offsets, or nothing.
+
+        Raises:
+            Unavailable: PostgreSQL did not answer; whether the batch was committed is not known, repeating it is safe.
+            Poison: the batch does not follow what was applied, or differs from it, or cannot be stored.
+        """
+        columns = batch.columns()
+        async with self._lock, self._guard() as connection:
+            if self._apply is None:
+                self._apply = await connection.prepare(STATEMENT)
+            row = await self._apply.fetchrow(*columns)
+        if not row["held"]:
+            return Verdict(held=False)
+        if row["differs"] is not None:
+            raise Poison(f"{row['differs']} was applied before with other contents")
+        if row["chain_gap"] is not None:
+            raise Poison(f"gap: {row['chain_gap']} does not follow what was applied")
+        if row["version_gap"] is not None:
+            raise Poison(f"gap in versions: request {row['version_gap']}")
+        return Verdict(held=True)
+
+    async def close(self) -> None:
+        """End the session."""
+        connection, self._connection, self._apply = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await connection.close(timeout=2)
+
+    @contextlib.asynccontextmanager
+    async def _guard(self):  # type: ignore[no-untyped-def]
+        """The connection; sorts errors into `Unavailable` and `Poison`."""
+        try:
+            if self._connection is None or self._connection.is_closed():
+                self._apply = None
+                self._connection = await asyncpg.connect(
+                    self._dsn, timeout=CONNECT_TIME_OUT, command_timeout=COMMAND_TIME_OUT, server_settings=_SESSION
+                )
+            yield self._connection
+        except asyncpg.DataError as error:
+            raise Poison(f"PostgreSQL cannot store it: {error}") from error
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise Poison(f"PostgreSQL refuses it: {error}") from error
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            # Also a missing table or grant: a migration may be on its way, and nothing is skipped meanwhile.
+            self._drop()
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+
+    def _drop(self) -> None:
+        connection, self._connection, self._apply = self._connection, None, None
+        if connection is not None:
+            connection.terminate()

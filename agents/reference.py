@@ -1,0 +1,257 @@
+"""The shard that decides on reference data: `athena.reference-commands`, one partition, one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiokafka.partitioner import murmur2
+
+from agents.dead_letters import dead_letter, failed_outcome
+from agents.ports import Effects, Incoming, Output, Store
+from agents.requests import derived_salt, payload_hash
+from rules.decide_reference import ReferenceDecision, decide_reference
+from schemas import topics
+from schemas.audit import GENESIS, canonical, commitments, content_hash, sha256_hex
+from schemas.base import SCHEMA_VERSION, rfc3339
+from schemas.catalog import Catalog
+from schemas.codes import DETAIL, Code
+from schemas.commands import SYSTEM
+from schemas.envelope import derived_id, headers
+from schemas.reference import ENTITIES, REFERENCE_COMMANDS, PutEntity, ReferenceCommand, entity_key
+
+CATALOG = "catalog"
+#: Commands remembered per entity, with their outcomes.
+REMEMBERED = 64
+SOURCE = "athena/worker"
+
+
+@dataclass(slots=True)
+class EntityRecord:
+    """One entity in the worker's table: as it is, the head of its audit chain, and the last commands' outputs.
+
+    `commands` maps command ids to (payload hash, outcome JSON, offset); `kept` holds the outputs of commands whose offset may
+    not be committed: offset → list of (topic, key, value, type, time, subject, correlation id).
+    """
+
+    entity: dict[str, Any] | None = None
+    seq: int = 0
+    head: str = GENESIS
+    offset: int = -1
+    at: int = 0
+    commands: dict[str, tuple[str, str]] = field(default_factory=dict)
+    kept: list[tuple[int, list[list[str | None]]]] = field(default_factory=list)
+
+    def encode(self) -> bytes:
+        return orjson.dumps([getattr(self, name) for name in self.__slots__])
+
+    @classmethod
+    def decode(cls, data: bytes) -> EntityRecord:
+        return cls(*orjson.loads(data))
+
+
+class ReferenceShard:
+    """Decides reference commands in order; its own catalog is built from its table, never from what it published."""
+
+    def __init__(self, store: Store, partitions: int, committed: Callable[[], int]) -> None:
+        self._store = store
+        self._partitions = partitions
+        self._committed = committed
+        self._records: dict[str, EntityRecord] = {}
+        self.catalog = Catalog()
+        for key, value in store.scan():
+            record = EntityRecord.decode(value)
+            self._records[key.decode()] = record
+            if record.entity is not None:
+                self.catalog.put(ENTITIES.validate_python(record.entity))
+
+    def handle(self, record: Incoming, effects: Effects) -> None:
+        """Decide one command; what is none becomes a dead letter."""
+        try:
+            command = REFERENCE_COMMANDS.validate_json(record.value or b"")
+        except ValueError as error:
+            effects.outputs.append(dead_letter(record, str(error), None))
+            if (failed := failed_outcome(record, 0)) is not None:
+                effects.outputs.append(failed)
+            return
+        chain = self._chain_of(command)
+        found = self._records.get(chain) or EntityRecord()
+        if record.offset <= found.offset:
+            for offset, rows in found.kept:
+                if offset == record.offset:
+                    effects.outputs += [self._output(row) for row in rows]
+            return
+        hash_ = payload_hash(command)  # type: ignore[arg-type]
+        known = found.commands.get(command.command_id)
+        if known is not None and known[0] == hash_:
+            effects.outputs.append(self._output(orjson.loads(known[1])))
+            return
+        at = max(record.timestamp, found.at)
+        decision = decide_reference(command, self.catalog, at)
+        if known is not None:
+            decision = ReferenceDecision(
+                decision.kind, decision.id, decision.action, refusal=Code.IDEMPOTENCY_KEY_REUSED
+            )
+        self._apply(chain, found, command, decision, record, hash_, at, effects)
+
+    @staticmethod
+    def _chain_of(command: ReferenceCommand) -> str:
+        """The audit chain and table key: the entity; all versions of the rules file share one."""
+        if isinstance(command, PutEntity):
+            return "rules" if command.body.kind == "rules" else entity_key(command.body.kind, command.entity_id)
+        return entity_key(command.kind, command.entity_id)
+
+    def _apply(
+        self,
+        chain: str,
+        found: EntityRecord,
+        command: ReferenceCommand,
+        decision: ReferenceDecision,
+        source: Incoming,
+        hash_: str,
+        at: int,
+        effects: Effects,
+    ) -> None:
+        accepted = decision.refusal is None
+        before = found.entity
+        rows: list[list[str | None]] = []
+        document = None if decision.after is None else decision.after.model_dump(mode="json")
+        if accepted:
+            rows.append(_reference_row(decision, document, command, at))
+            self._take_over(decision)
+            found.entity = document
+        found.seq += 1
+        found.offset, found.at = source.offset, at
+        audit, found.head = self._audit(chain, found, command, decision, before, document, at)
+        rows.append(audit)
+        outcome = _outcome_row(command, decision, document, source, at)
+        rows.append(outcome)
+        if decision.refusal is not Code.IDEMPOTENCY_KEY_REUSED:
+            found.commands[command.command_id] = (hash_, orjson.dumps(outcome).decode())
+            while len(found.commands) > REMEMBERED:
+                del found.commands[next(iter(found.commands))]
+        committed = self._committed()
+        found.kept = [one for one in found.kept if one[0] >= committed]
+        found.kept.append((source.offset, rows))
+        self._records[chain] = found
+        effects.write(CATALOG, chain.encode(), found.encode())
+        if chain == "rules" and accepted:
+            # Every version stays in the table under its own key; the chain's record holds the newest.
+            version = EntityRecord(entity=document, offset=source.offset)
+            effects.write(CATALOG, entity_key("rules", decision.id).encode(), version.encode())
+        effects.outputs += [self._output(row) for row in rows]
+
+    def _take_over(self, decision: ReferenceDecision) -> None:
+        if decision.after is None:
+            self.catalog.apply(entity_key(decision.kind, decision.id).encode(), None)
+        else:
+            self.catalog.put(decision.after)
+
+    def _audit(
+        self,
+        chain: str,
+        found: EntityRecord,
+        command: ReferenceCommand,
+        decision: ReferenceDecision,
+        before: dict[str, Any] | None,
+        document: dict[str, Any] | None,
+        at: int,
+    ) -> tuple[list[str | None], str]:
+        actor = self.catalog.users.get(command.actor_id)
+        personal = {} if command.source_address is None else {"source_address": command.source_address}
+        salt = command.salt or derived_salt(command.command_id)
+        event = None if decision.refusal is not None else {"type": decision.action, "entity": document or decision.id}
+        chained = {
+            "schema_version": SCHEMA_VERSION,
+            "entity": chain,
+            "seq": found.seq,
+            "request_id": None,
+            "version": None if document is None or decision.refusal else document["version"],
+            "command_id": command.command_id,
+            "actor_id": command.actor_id,
+            "actor_roles": ["system"] if command.actor_id == SYSTEM else list(actor.roles) if actor else [],
+            "action": decision.action,
+            "level": None,
+            "at": rfc3339(at),
+            "outcome": "accepted" if decision.refusal is None else "refused",
+            "code": None if decision.refusal is None else decision.refusal.value,
+            "status_before": _status(before),
+            "status_after": _status(document if decision.refusal is None else before),
+            "correlation_id": command.correlation_id,
+            "content": None if event is None else content_hash(event),
+            "commitments": commitments(salt, personal),
+            "prev_hash": found.head,
+        }
+        hash_ = sha256_hex(canonical(chained))
+        removed = {"kind": decision.kind, "id": decision.id, "removed": True}
+        body = chained | {
+            "hash": hash_,
+            "event": event,
+            "personal": personal,
+            "salt": salt if personal else None,
+            "request": None,
+            "entity_after": None if decision.refusal else document or removed,
+        }
+        value = orjson.dumps(body).decode()
+        return [topics.AUDIT, chain, value, f"athena.audit.{decision.action}", body["at"], chain, command.correlation_id], hash_
+
+    def _output(self, row: list[str | None]) -> Output:
+        topic, key, value, type_, time, subject, correlation_id = row
+        assert topic and key and type_ and time and subject and correlation_id
+        identity = (topic, key, time, correlation_id) if topic != topics.OUTCOMES else (subject, "outcome", type_)
+        found = headers(
+            id_=derived_id(*identity), type_=type_, source=SOURCE, time=time, subject=subject, correlation_id=correlation_id
+        )
+        partition = 0 if topic == topics.REFERENCE else partition_of(key.encode(), self._partitions)
+        return Output(topic, key.encode(), None if value is None else value.encode(), found, partition)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Kafka's default partitioner: the same key goes where every other producer would put it."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+
+def _status(document: dict[str, Any] | None) -> str | None:
+    if document is None:
+        return None
+    return "active" if document.get("active", True) else "inactive"
+
+
+def _reference_row(
+    decision: ReferenceDecision, document: dict[str, Any] | None, command: ReferenceCommand, at: int
+) -> list[str | None]:
+    key = entity_key(decision.kind, decision.id)
+    value = None if document is None else orjson.dumps(document).decode()
+    return [topics.REFERENCE, key, value, f"athena.reference.{decision.kind}", rfc3339(at), key, command.correlation_id]
+
+
+def _outcome_row(
+    command: ReferenceCommand,
+    decision: ReferenceDecision,
+    document: dict[str, Any] | None,
+    source: Incoming,
+    at: int,
+) -> list[str | None]:
+    refused = decision.refusal
+    shown = None if document is None else {name: value for name, value in document.items() if name != "yaml"}
+    body = {
+        "schema_version": SCHEMA_VERSION,
+        "command_id": command.command_id,
+        "status": "accepted" if refused is None else "refused",
+        "code": None if refused is None else refused.value,
+        "detail": None if refused is None else DETAIL[refused],
+        "request_id": None,
+        "version": None if document is None else document["version"],
+        "partition": source.partition,
+        "offset": source.offset,
+        "request": None,
+        "entity": shown,
+        "findings": [finding.model_dump(mode="json") for finding in decision.findings] or None,
+        "pointer": decision.pointer,
+    }
+    type_ = "athena.outcome." + ("accepted" if refused is None else "refused")
+    key = entity_key(decision.kind, decision.id)
+    return [topics.OUTCOMES, key, orjson.dumps(body).decode(), type_, rfc3339(at), command.command_id, command.correlation_id]
+

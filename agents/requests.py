@@ -1,0 +1,301 @@
+"""The shard that decides on requests: one partition of `athena.commands`, its records in memory and table."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from agents.dead_letters import dead_letter, failed_outcome
+from agents.outputs import emit, outcome
+from agents.ports import Effects, Incoming, NotYet, Store
+from rules.decide import Decision, decide
+from rules.submit import ActiveRules
+from schemas import topics
+from schemas.catalog import Catalog
+from schemas.codes import Code
+from schemas.commands import COMMANDS, NOT_PAYLOAD, SYSTEM, CommandBase
+from schemas.envelope import header
+from schemas.events import Submitted, action_of
+from schemas.view import request_view
+from tables.record import Emission, Record, Refusal
+from tables.windows import window_key, window_value
+
+REQUESTS = "requests"
+WINDOWS = "windows"
+CHAINS = "chains"
+#: Decoded records kept per partition (about 10 kB each).
+CACHED_RECORDS = 2000
+
+ACTIONS = {
+    "SubmitRequest": "submit",
+    "Approve": "approve",
+    "Reject": "reject",
+    "Rollback": "rollback",
+    "Withdraw": "withdraw",
+    "Reassign": "reassign",
+    "Comment": "comment",
+    "CloseWindow": "close",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionContext:
+    """`rules.decide.Context`, as the worker fills it in."""
+
+    at: int
+    catalog: Catalog
+    rules: ActiveRules | None
+
+
+def payload_hash(command: CommandBase) -> str:
+    """Identifies what a command asks for, by whom: 128 bits of SHA-256, hex. A retry's other parts may differ."""
+    body = command.model_dump(exclude=set(NOT_PAYLOAD))
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+def derived_salt(command_id: str) -> str:
+    """For a command that came without a salt: commits, but hides nothing from who can guess the text."""
+    return hashlib.sha256(b"athena-salt:" + command_id.encode()).hexdigest()[:32]
+
+
+class RequestShard:
+    """Decides the commands of one partition. Not for concurrent use; `stores` are this partition's."""
+
+    def __init__(
+        self,
+        partition: int,
+        stores: Mapping[str, Store],
+        catalog: Catalog,
+        rules: Callable[[], ActiveRules | None],
+        committed: Callable[[], int],
+        impossible: Callable[[int], bool],
+        observe: Callable[[str, str], None] = lambda kind, result: None,
+    ) -> None:
+        self._partition = partition
+        self._stores = stores
+        self._catalog = catalog
+        self._rules = rules
+        self._committed = committed
+        self._impossible = impossible
+        self._observe = observe
+        self._cache: OrderedDict[str, Record] = OrderedDict()
+        self._chain: Record | None = None
+
+    def handle(self, record: Incoming, effects: Effects) -> None:
+        """Decide one command; whatever is wrong with the record itself becomes a dead letter."""
+        try:
+            command = parse(record)
+        except ValueError as error:
+            self._dead(record, effects, error)
+            return
+        if command.reference_offset > self._catalog.offset:
+            if self._impossible(command.reference_offset):
+                error = ValueError(f"reference_offset {command.reference_offset} lies beyond the end of athena.reference")
+                self._dead(record, effects, error)
+                return
+            raise NotYet(command.reference_offset)
+        try:
+            self._apply(command, record, effects)
+        except Exception as error:
+            # A bug in deciding must not stop the partition; nothing of this command was kept, see `_apply`.
+            self._cache.pop(command.request_id, None)
+            self._chain = None
+            self._dead(record, effects, error)
+
+    def _dead(self, record: Incoming, effects: Effects, error: Exception) -> None:
+        trace = None if isinstance(error, ValidationError | ValueError) else traceback.format_exc(limit=20)
+        effects.outputs.append(dead_letter(record, str(error) or repr(error), trace))
+        if (failed := failed_outcome(record, self._partition)) is not None:
+            effects.outputs.append(failed)
+        self._observe("unreadable" if trace is None else "bug", "dead-letter")
+
+    def _apply(self, command: CommandBase, source: Incoming, effects: Effects) -> None:
+        found = self._record(command.request_id, effects)
+        chain = self._partition_chain(effects)
+        if any(known is not None and self._repeat(known, command, source, effects) for known in (found, chain)):
+            return
+        if found is not None and source.offset <= found.offset:
+            return
+        at = source.timestamp if found is None or found.state is None else max(source.timestamp, found.state.updated_at)
+        context = DecisionContext(at, self._catalog, self._rules())
+        hash_ = payload_hash(command)
+        reused = any(
+            known is not None and self._known_hash(known, command.command_id) not in (None, hash_)
+            for known in (found, chain)
+        )
+        decision = (
+            Decision(refusal=Code.IDEMPOTENCY_KEY_REUSED)
+            if reused
+            else decide(None if found is None else found.state, command, context)
+        )
+        kind = type(command).__name__
+        if decision.event is None and decision.refusal is None:
+            self._observe(kind, "ignored")
+            return
+        before = None if found is None else found.closes_at
+        target = found if found is not None else chain
+        if isinstance(decision.event, Submitted):
+            target = Record(entity=f"request:{command.request_id}", request_id=command.request_id)
+        emission = self._emission(target, command, source, decision, at)
+        if decision.event is not None:
+            target.add_event(decision.event, hash_, source.offset)
+        elif not reused:
+            target.add_refusal(_refusal(emission, hash_))
+        self._keep(target, emission, effects)
+        if target is not chain:
+            self._move_window(target, before, effects)
+        self._observe(kind, "accepted" if decision.event is not None else str(decision.refusal))
+
+    def _keep(self, target: Record, emission: Emission, effects: Effects) -> None:
+        target.forget_committed(self._committed())
+        target.emissions.append(emission)
+        target.offset = emission.offset
+        target.seq = emission.seq
+        outputs, target.head = emit(target, emission, self._partition)
+        effects.outputs += outputs
+        if target.entity.startswith("partition:"):
+            self._chain = target
+            effects.write(CHAINS, target.entity.encode(), target.encode())
+            return
+        self._cache[target.request_id] = target
+        self._cache.move_to_end(target.request_id)
+        while len(self._cache) > CACHED_RECORDS:
+            self._cache.popitem(last=False)
+        effects.write(REQUESTS, target.request_id.encode(), target.encode())
+
+    def _repeat(self, known: Record, command: CommandBase, source: Incoming, effects: Effects) -> bool:
+        """Give the outputs of a command that was applied before again; True if this was one."""
+        for emission in known.emissions:
+            if emission.offset == source.offset and emission.command_id == command.command_id:
+                effects.outputs += emit(known, emission, self._partition)[0]
+                self._observe(type(command).__name__, "repeated")
+                return True
+        if self._known_hash(known, command.command_id) == payload_hash(command):
+            effects.outputs.append(self._outcome_again(known, command, source))
+            self._observe(type(command).__name__, "repeated")
+            return True
+        return False
+
+    def _outcome_again(self, known: Record, command: CommandBase, source: Incoming) -> Any:
+        for emission in known.emissions:
+            if emission.command_id == command.command_id and emission.code != Code.IDEMPOTENCY_KEY_REUSED:
+                return next(out for out in emit(known, emission, self._partition)[0] if out.topic == topics.OUTCOMES)
+        code, pointer, visible = None, None, True
+        if command.command_id in known.made:
+            _, version, offset = known.made[command.command_id]
+            at = known.events[version - 1].at
+        else:
+            refusal = known.refusals[command.command_id]
+            code, pointer, visible = refusal.code, refusal.pointer, refusal.visible
+            version, offset = refusal.version, refusal.offset
+            at = source.timestamp
+        emission = Emission(
+            offset, command.command_id, command.request_id, command.actor_id, [], "", None, at, version, code, pointer,
+            visible, 0, "", command.correlation_id, None, "", None, None,
+        )  # fmt: skip
+        return outcome(emission, _request_json(known, version), self._partition)
+
+    @staticmethod
+    def _known_hash(known: Record, command_id: str) -> str | None:
+        if command_id in known.made:
+            return known.made[command_id][0]
+        refusal = known.refusals.get(command_id)
+        return None if refusal is None else refusal.payload_hash
+
+    def _emission(
+        self, target: Record, command: CommandBase, source: Incoming, decision: Decision, at: int
+    ) -> Emission:
+        state, event = target.state, decision.event
+        open_level = None if state is None or state.open_level is None else state.open_level.level
+        text = getattr(command, "comment", None) or getattr(command, "text", None)
+        return Emission(
+            offset=source.offset,
+            command_id=command.command_id,
+            request_id=command.request_id,
+            actor_id=command.actor_id,
+            roles=self._roles(command.actor_id),
+            action=ACTIONS[type(command).__name__] if event is None else action_of(event),
+            level=getattr(event, "level", getattr(command, "level", open_level)),
+            at=at,
+            version=(0 if state is None else state.version) if event is None else event.version,
+            code=None if decision.refusal is None else decision.refusal.value,
+            pointer=decision.pointer,
+            visible=state is not None and (state.has_part(command.actor_id) or self._sees_all(command.actor_id)),
+            seq=target.seq + 1,
+            prev_hash=target.head,
+            correlation_id=command.correlation_id,
+            source_address=command.source_address,
+            salt=command.salt or derived_salt(command.command_id),
+            comment=text if event is None else None,
+            traceparent=header(source.headers, "traceparent"),
+        )
+
+    def _roles(self, actor_id: str) -> list[str]:
+        if actor_id == SYSTEM:
+            return ["system"]
+        user = self._catalog.users.get(actor_id)
+        return [] if user is None else list(user.roles)
+
+    def _sees_all(self, actor_id: str) -> bool:
+        return self._catalog.is_active(actor_id, "admin") or self._catalog.is_active(actor_id, "auditor")
+
+    def _move_window(self, record: Record, before: int | None, effects: Effects) -> None:
+        after = record.closes_at
+        if before == after:
+            return
+        if before is not None:
+            effects.write(WINDOWS, window_key(before, record.request_id), None)
+        if after is not None and record.state is not None and record.state.newest_decision is not None:
+            version = record.state.newest_decision[1].version
+            effects.write(WINDOWS, window_key(after, record.request_id), window_value(after, version))
+
+    def _record(self, request_id: str, effects: Effects) -> Record | None:
+        cached = self._cache.get(request_id)
+        if cached is not None:
+            self._cache.move_to_end(request_id)
+            return cached
+        key = request_id.encode()
+        # What this batch wrote and the cache has let go of is not in the store yet.
+        data = effects.writes.get(REQUESTS, {}).get(key) or self._stores[REQUESTS].get(key)
+        if data is None:
+            return None
+        record = self._cache[request_id] = Record.decode(data)
+        return record
+
+    def _partition_chain(self, effects: Effects) -> Record:
+        if self._chain is None:
+            entity = f"partition:{self._partition}"
+            key = entity.encode()
+            data = effects.writes.get(CHAINS, {}).get(key) or self._stores[CHAINS].get(key)
+            self._chain = Record(entity=entity, request_id="") if data is None else Record.decode(data)
+        return self._chain
+
+
+def parse(record: Incoming) -> CommandBase:
+    """The command in a record. Raises ValueError (pydantic's included) for anything that is none."""
+    if record.value is None:
+        raise ValueError("the record has no value; a command is a JSON object")
+    command = COMMANDS.validate_json(record.value)
+    if record.key != command.request_id.encode():
+        raise ValueError(f"the key is {record.key!r}; it must be the request id {command.request_id}")
+    return command
+
+
+def _refusal(emission: Emission, hash_: str) -> Refusal:
+    return Refusal(
+        emission.command_id, hash_, emission.code or "", emission.pointer, emission.visible, emission.version,
+        emission.offset, emission.request_id,
+    )  # fmt: skip
+
+
+def _request_json(known: Record, version: int) -> bytes | None:
+    state = known.state_at(version)
+    return None if state is None else orjson.dumps(request_view(state))
+

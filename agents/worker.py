@@ -1,0 +1,163 @@
+"""The worker's process: a Faust app with an agent on each commands topic and a table for each kind of state."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import faust
+from faust.windows import TumblingWindow
+from prometheus_client import start_http_server
+from yarl import URL
+
+from agents.host import EXIT_FAILED, ShardHost, die
+from agents.ports import Incoming
+from agents.requests import CHAINS, REQUESTS, WINDOWS
+from agents.reference import CATALOG
+from agents.runner import Arrived
+from agents.security import SESSIONS
+from ops import logging as logs
+from ops.settings import Settings
+from ops.topics import verify
+from schemas import topics
+from tables.windows import BUCKET_S
+
+#: RocksDB memory per partition (bytes): Faust's default would be 2 GiB of cache for each partition and table.
+ROCKSDB = {
+    REQUESTS: {"block_cache_size": 16 << 20, "write_buffer_size": 16 << 20, "max_write_buffer_number": 2},
+    CHAINS: {"block_cache_size": 1 << 20, "write_buffer_size": 2 << 20, "max_write_buffer_number": 2},
+    WINDOWS: {"block_cache_size": 2 << 20, "write_buffer_size": 4 << 20, "max_write_buffer_number": 2},
+    SESSIONS: {"block_cache_size": 1 << 20, "write_buffer_size": 2 << 20, "max_write_buffer_number": 2},
+    CATALOG: {"block_cache_size": 2 << 20, "write_buffer_size": 2 << 20, "max_write_buffer_number": 2},
+}
+#: Longest rollback window that a rules file can set (30 d), and a day.
+WINDOW_EXPIRES_S = 31 * 24 * 3600.0
+EXIT_REFUSED = 3
+
+
+class ClaimingTable(faust.Table):  # type: ignore[misc]
+    """Its rebalance comes before recovery reads a changelog: the moment to shut earlier owners out."""
+
+    async def on_rebalance(self, assigned: Any, revoked: Any, newly_assigned: Any, generation_id: int = 0) -> None:
+        await self.app.host.claim(assigned)
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+
+class WorkerApp(faust.App):  # type: ignore[misc]
+    """A Faust app that knows its shards."""
+
+    host: ShardHost
+
+    async def on_start(self) -> None:
+        await self.host.start()
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        await self.host.stop()
+        await super().on_stop()
+
+
+def create(settings: Settings) -> WorkerApp:
+    """The app, not started. Reads no network."""
+    app = WorkerApp(
+        topics.WORKER_GROUP,
+        broker=[URL(f"kafka://{address}") for address in settings.kafka_bootstrap.split(",")],
+        store="rocksdb://",
+        datadir=str(settings.data_dir),
+        autodiscover=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        topic_partitions=settings.partitions,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        web_enabled=False,
+        processing_guarantee="at_least_once",
+        consumer_auto_offset_reset="earliest",
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=2.0,
+        broker_request_timeout=30.0,
+        broker_commit_interval=1.0,
+        broker_max_poll_records=500,
+        broker_max_poll_interval=300.0,
+        stream_buffer_maxsize=2048,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        worker_redirect_stdouts=False,
+    )
+    tables: dict[str, Any] = {}
+    app.host = ShardHost(settings, lambda name: tables[name])
+
+    def table(name: str, partitions: int, cls: Any = faust.Table, **options: Any) -> Any:
+        made = cls(
+            app, name=name, key_type=bytes, value_type=bytes, partitions=partitions, options=dict(ROCKSDB[name]), **options
+        )
+        return app.tables.add(made)
+
+    tables[REQUESTS] = table(REQUESTS, settings.partitions, ClaimingTable)
+    tables[CHAINS] = table(CHAINS, settings.partitions)
+    tables[SESSIONS] = table(SESSIONS, settings.partitions)
+    tables[CATALOG] = table(CATALOG, 1)
+    # Windowed: tumbling over the deadline. Its rows are written through the barrier like every other table's.
+    tables[WINDOWS] = table(WINDOWS, settings.partitions, window=TumblingWindow(BUCKET_S, expires=WINDOW_EXPIRES_S))
+    for topic in (topics.COMMANDS, topics.SECURITY, topics.REFERENCE_COMMANDS):
+        _add_agent(app, topic)
+    _connect(app)
+    return app
+
+
+def _add_agent(app: WorkerApp, name: str) -> None:
+    topic = app.topic(name, key_type=bytes, value_type=bytes)
+
+    async def decide(stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            record = Incoming(
+                topic=message.topic,
+                partition=message.partition,
+                offset=message.offset,
+                timestamp=round(message.timestamp * 1000),
+                key=message.key,
+                value=message.value,
+                headers=_header_pairs(message.headers),
+            )
+            await app.host.dispatch(
+                (message.topic, message.partition),
+                Arrived(record, event.ack),
+                lambda message=message: message.generation_id == app.consumer_generation_id,
+            )
+
+    app.agent(topic, name=name, concurrency=1)(decide)
+
+
+def _header_pairs(found: Any) -> list[tuple[str, bytes]]:
+    return list(found.items()) if isinstance(found, dict) else list(found or ())
+
+
+def _connect(app: WorkerApp) -> None:
+    @app.on_partitions_revoked.connect(weak=False)
+    async def revoked(sender: Any, revoked: Any, **_: Any) -> None:
+        await app.host.pause()
+
+    @app.on_rebalance_complete.connect(weak=False)
+    async def recovered(sender: Any, **_: Any) -> None:
+        try:
+            await app.host.open()
+        except Exception as error:
+            die("the shards could not be opened", EXIT_FAILED, error)
+
+
+def run(settings: Settings) -> None:
+    """Run the worker until SIGTERM or SIGINT. Refuses to start on topics that differ from the registry."""
+    logs.configure(settings)
+    differences = asyncio.run(verify(settings.kafka_bootstrap, settings.partitions, settings.replication_factor))
+    if differences:
+        logging.getLogger(__name__).critical("topics differ: %s", "; ".join(differences))
+        raise SystemExit(EXIT_REFUSED)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    start_http_server(settings.metrics_port, addr=settings.metrics_host)
+    worker = faust.Worker(
+        create(settings), loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False
+    )
+    worker.execute_from_commandline()

@@ -1,0 +1,101 @@
+"""Declares an endpoint: its place, and what the OpenAPI document says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from gateway.http.answers import Answer
+from gateway.http.call import Call
+
+API = "/api/v1"
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query parameter."""
+
+    name: str
+    schema: dict[str, Any]
+    describes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one path. `answers` are the models by status (None: no body), `problems` the statuses of its errors."""
+
+    method: str
+    path: str
+    handler: Handler
+    tag: str
+    signed_in: bool
+    body: type[BaseModel] | None
+    body_required: bool
+    query: Sequence[Query]
+    answers: dict[int, type[BaseModel] | None]
+    problems: frozenset[int]
+    command: bool
+    yaml: bool
+
+
+LIMIT = Query("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "How many items at most.")
+CURSOR = Query("cursor", {"type": "string", "maxLength": 1024}, "`next_cursor` of the page before.")
+MIN_VERSION = Query(
+    "min_version",
+    {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
+    "Wait up to 2 s until this version is there, else 503.",
+)
+
+
+class Group:
+    """Collects the endpoints of one file."""
+
+    def __init__(self, tag: str, prefix: str = API) -> None:
+        self.tag = tag
+        self.prefix = prefix
+        self.endpoints: list[Endpoint] = []
+
+    def endpoint(
+        self,
+        method: str,
+        path: str,
+        answers: dict[int, type[BaseModel] | None],
+        *,
+        signed_in: bool = True,
+        roles: bool = False,
+        body: type[BaseModel] | None = None,
+        body_required: bool = True,
+        query: Sequence[Query] = (),
+        problems: Sequence[int] = (),
+        command: bool = False,
+        yaml: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Declare the decorated handler. `roles`: not every role may; `command`: it makes a command."""
+        statuses = {429, 500, 503, *problems}
+        if signed_in:
+            statuses |= {401}
+        if roles or command:
+            statuses |= {403}
+        if body is not None:
+            statuses |= {400, 413, 415, 422}
+        if query:
+            statuses |= {400, 422}
+        if "{" in path:
+            statuses |= {404}
+        if command:
+            statuses |= {404, 409, 422}
+
+        def declare(handler: Handler) -> Handler:
+            self.endpoints.append(
+                Endpoint(
+                    method, self.prefix + path, handler, self.tag, signed_in, body, body_required, query, answers,
+                    frozenset(statuses), command, yaml,
+                )
+            )  # fmt: skip
+            return handler
+
+        return declare

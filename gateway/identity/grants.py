@@ -1,0 +1,91 @@
+"""Sessions and their tokens: opened at sign-in, carried on by refresh tokens, ended by logout or by a token's second use.
+
+The successor of a refresh token is derived from it with a key that only gateways have. So a client that lost the answer gets
+the same one again, and the database still holds nothing but hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gateway.identity.tokens import LIFETIME, Tokens
+from gateway.sql import sessions
+from gateway.sql.database import Database
+from schemas.envelope import derived_id
+from schemas.reference import User
+
+SESSION_DAYS = 30
+#: Within this time the same device may use a refresh token again, as long as its successor is unused.
+RETRY_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """`session_id` is set when the token was used twice, which ended that session of `user_id`."""
+
+    session_id: str | None = None
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """`document` is what the client gets."""
+
+    user_id: str
+    document: dict[str, Any]
+
+
+class Grants:
+    """Makes and renews what a client signs its calls with."""
+
+    def __init__(self, database: Database, tokens: Tokens, key: str) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._key = hmac.digest(key.encode(), b"athena refresh successor", "sha256")
+
+    async def open(self, user: User, device_id: str | None) -> Grant:
+        """A new session. Raises Problem 503."""
+        refresh = secrets.token_urlsafe(32)
+        expires = datetime.now(UTC) + timedelta(days=SESSION_DAYS)
+        session_id = await sessions.insert(self._database, user.id, device_id, expires, _hash(refresh))
+        return self._grant(user, session_id, refresh, int(time.time()), expires)
+
+    async def renew(self, refresh: str, device: str, users: dict[str, User]) -> Grant | Refused:
+        """Rotate: the token's successor, and a new access token. Raises Problem 503."""
+        successor = self._successor(refresh)
+        found = await sessions.use(
+            self._database, _hash(refresh), _hash(successor), _fingerprint(device), RETRY_SECONDS
+        )
+        if found is None:
+            return Refused()
+        if found.reused:
+            return Refused(found.session_id, found.user_id)
+        user = users.get(found.user_id)
+        if user is None or not user.active:
+            return Refused()
+        return self._grant(user, found.session_id, successor, int(found.used_at.timestamp()), found.expires_at)
+
+    def _grant(self, user: User, session_id: str, refresh: str, issued: int, session_ends: datetime) -> Grant:
+        lifetime = max(1, min(LIFETIME, int(session_ends.timestamp()) - issued))
+        jti = derived_id("access token", session_id, _hash(refresh).hex())
+        access = self._tokens.issue(user.id, session_id, user.roles, jti, issued, lifetime)
+        document = {"access_token": access, "token_type": "Bearer", "expires_in": lifetime, "refresh_token": refresh}
+        return Grant(user.id, document)
+
+    def _successor(self, refresh: str) -> str:
+        return base64.urlsafe_b64encode(hmac.digest(self._key, refresh.encode(), "sha256")).rstrip(b"=").decode()
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _fingerprint(device: str) -> str:
+    return hashlib.sha256(device.encode()).hexdigest()[:32]

@@ -1,0 +1,44 @@
+"""The gateway's figures for Prometheus, under `athena_gateway_`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from prometheus_client import Counter, Gauge, Histogram
+
+COMMANDS = Counter("athena_gateway_commands", "Commands by kind and outcome", ["kind", "outcome"])
+REQUESTS = Histogram(
+    "athena_gateway_request_seconds",
+    "Time from the call's head to its answer",
+    ["route", "method", "status"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+WAITERS = Gauge("athena_gateway_waiters", "POSTs that wait for an outcome")
+SQL_CONNECTIONS = Gauge("athena_gateway_sql_connections", "Connections to PostgreSQL", ["state"])
+SQL_FAILURES = Counter("athena_gateway_sql_failures", "Statements that PostgreSQL did not answer")
+PRODUCER_RENEWALS = Counter("athena_gateway_producer_renewals", "New Kafka producers after a fatal error")
+SIGN_INS = Counter("athena_gateway_sign_ins", "Sign-ins by result", ["result"])
+RATE_LIMITED = Counter("athena_gateway_rate_limited", "Calls refused by a rate limit", ["scope"])
+SECURITY_EVENTS_LOST = Counter("athena_gateway_security_events_lost", "Security events that Kafka did not take")
+
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
+
+
+@lru_cache(maxsize=1000)
+def _request(route: str, method: str, status: int) -> Histogram:
+    return REQUESTS.labels(route, method if method in _METHODS else "other", str(status))
+
+
+@lru_cache(maxsize=1000)
+def _command(kind: str, outcome: str) -> Counter:
+    return COMMANDS.labels(kind, outcome)
+
+
+def observe_request(route: str, method: str, status: int, seconds: float) -> None:
+    """Count one answered call; `route` is the template, never the path."""
+    _request(route, method, status).observe(seconds)
+
+
+def count_command(kind: str, outcome: str) -> None:
+    """Count one command: `accepted`, `refused`, `failed`, `pending` or `unavailable`."""
+    _command(kind, outcome).inc()

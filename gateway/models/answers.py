@@ -1,0 +1,247 @@
+"""The shapes of answers, for the OpenAPI document; the answers themselves come from the log and the read side as they are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from schemas.reference import Role
+from schemas.state import Status
+
+Time = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", examples=["2026-11-22T09:30:00.000Z"])]
+Id = Annotated[str, Field(min_length=1, max_length=64)]
+RequestId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+LevelName = Literal["L1", "L2", "L3"]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Money(Shape):
+    amount: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]{1,4})?$")]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+
+class Vote(Shape):
+    approver_id: Id
+    decision: Literal["approve", "reject"]
+    at: Time
+    comment: str | None
+
+
+class RouteLevel(Shape):
+    level: LevelName
+    quorum: Annotated[int, Field(ge=1)]
+    approvers: list[Id]
+    votes: list[Vote]
+
+
+class Route(Shape):
+    rules_version: int
+    rule_id: str
+    levels: list[RouteLevel]
+
+
+class Request(Shape):
+    """A budget request."""
+
+    id: RequestId
+    version: Annotated[int, Field(ge=1)]
+    status: Status
+    title: str | None
+    description: str | None
+    amount: Money
+    base_amount: Money
+    category_id: Id
+    reason_id: Id
+    department_id: Id
+    requester_id: Id
+    supersedes: RequestId | None
+    route: Route
+    current_level: LevelName | None
+    created_at: Time
+    updated_at: Time
+    rollback_until: Time | None
+    finalized_at: Time | None
+
+
+class StatusItem(Shape):
+    """One event of a request."""
+
+    version: Annotated[int, Field(ge=1)]
+    status: Status
+    at: Time
+    actor_id: Id
+    action: Literal["submit", "approve", "reject", "rollback", "withdraw", "reassign", "comment", "finalize", "close"]
+    level: LevelName | None
+    comment: str | None
+
+
+class Decision(Shape):
+    """`rollback_until` is there while this decision is the newest standing one of its request."""
+
+    request_id: RequestId
+    action: Literal["approve", "reject"]
+    level: LevelName | None
+    at: Time
+    rollback_until: Time | None
+    can_roll_back: bool
+
+
+class FieldProblem(Shape):
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: Annotated[str, Field(pattern=r"^https://athena-budget\.dev/problems/")]
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str
+    code: str
+    correlation_id: str
+    errors: list[FieldProblem] = []
+
+
+class Command(Shape):
+    id: RequestId
+    status: Literal["pending", "accepted", "refused"]
+    request: Request | None
+    problem: Problem | None
+
+
+class Grant(Shape):
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: Annotated[int, Field(ge=1)]
+    refresh_token: str
+
+
+class Jwk(Shape):
+    kty: Literal["OKP"]
+    crv: str
+    x: str
+    kid: str
+    use: Literal["sig"]
+    alg: Literal["EdDSA"]
+
+
+class Jwks(Shape):
+    keys: list[Jwk]
+
+
+class User(Shape):
+    id: Id
+    email: str
+    name: str
+    roles: list[Role]
+    department_id: Id
+    region: str | None
+    phone: str | None
+    locale: str
+    active: bool
+    created_at: Time
+    version: int
+
+
+class Person(Shape):
+    """What people on the same request see of each other."""
+
+    id: Id
+    name: str
+    department_id: Id
+
+
+class UserOrPerson(RootModel[User | Person]):
+    """Whole for admins, auditors and oneself; a person for those who share a request."""
+
+
+class Department(Shape):
+    id: Id
+    name: str
+    region: str
+    version: int
+
+
+class Category(Shape):
+    id: Id
+    name: str
+    active: bool
+    version: int
+
+
+class Reason(Shape):
+    id: Id
+    text: str
+    category_id: Id | None
+    active: bool
+    version: int
+
+
+class Assignment(Shape):
+    id: Id
+    category_id: Id
+    level: LevelName
+    approver_id: Id
+    department_id: Id | None
+    region: str | None
+    version: int
+
+
+class RulesVersion(Shape):
+    version: Annotated[int, Field(ge=1)]
+    author_id: Id
+    at: Time
+    comment: str | None
+    yaml: str
+
+
+class AuditItem(Shape):
+    entity: str
+    seq: Annotated[int, Field(ge=1)]
+    request_id: str | None
+    version: int | None
+    actor_id: str
+    actor_roles: list[str]
+    action: str
+    level: str | None
+    at: Time
+    outcome: Literal["accepted", "refused"]
+    code: str | None
+    status_before: str | None
+    status_after: str | None
+    correlation_id: str
+    source_address: str | None
+    prev_hash: Hash
+    hash: Hash
+
+
+class AuditBreak(Shape):
+    entity: str
+    seq: int | None
+    why: str
+
+
+class AuditVerdict(Shape):
+    ok: bool
+    chains: int
+    records: int
+    first_break: AuditBreak | None
+
+
+class Health(Shape):
+    status: Literal["ok", "not-ready"]
+    checks: dict[str, bool] = {}
+
+
+Item = TypeVar("Item")
+
+
+class Page(Shape, Generic[Item]):
+    items: list[Item]
+    next_cursor: str | None

@@ -1,0 +1,59 @@
+"""What clients send. Field types are those of the commands, so that what is valid here is valid there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from schemas.base import EntityId, Level, LongText, RequiredText, Title, Uuid, Version, Wire
+from schemas.commands import AmountText, CurrencyCode
+
+DeviceId = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,128}$")]
+
+
+class LoginBody(Wire):
+    """`device_id` is any text by which the client knows its device again."""
+
+    email: Annotated[str, StringConstraints(min_length=1, max_length=254)]
+    password: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    device_id: DeviceId | None = None
+
+
+class RefreshBody(Wire):
+    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class SubmitBody(Wire):
+    """`amount` has no more decimals than `currency`, and is above zero."""
+
+    category_id: EntityId
+    reason_id: EntityId
+    title: Title
+    description: LongText | None = None
+    amount: AmountText
+    currency: CurrencyCode
+    supersedes: Uuid | None = None
+
+
+class DecisionBody(Wire):
+    """`expected_version`: refused as stale when somebody did something after that version."""
+
+    comment: LongText | None = None
+    expected_version: Version | None = None
+
+
+class RejectBody(Wire):
+    """A rejection says why."""
+
+    comment: RequiredText
+    expected_version: Version | None = None
+
+
+class CommentBody(Wire):
+    text: RequiredText
+
+
+class ReassignBody(Wire):
+    level: Level
+    expected_version: Version | None = None

@@ -1,0 +1,103 @@
+"""Reference data, from this process's copy of it."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable
+from typing import Any
+
+from gateway.http.answers import Answer, etag, json_answer
+from gateway.http.call import Call
+from gateway.http.describe import CURSOR, LIMIT, Group
+from gateway.http.problems import not_found
+from gateway.http.queries import Page, query
+from gateway.identity.callers import SEES_ALL, signed_in
+from gateway.models import answers
+from schemas.base import rfc3339
+from schemas.reference import EntityBase
+
+group = Group("Reference data")
+
+_NOT_SHOWN = frozenset({"kind", "schema_version"})
+
+
+def entity_document(entity: EntityBase) -> dict[str, Any]:
+    """A department, category, reason or assignment as answered."""
+    return entity.model_dump(exclude=set(_NOT_SHOWN))
+
+
+async def _page(call: Call, name: str, table: dict[str, Any], roles: frozenset[str] | None) -> Answer:
+    """A page in the order of ids. Its ETag changes with every change of reference data."""
+    caller = await signed_in(call, roles)
+    page = Page.of(call, query(call), user_id=caller.id, endpoint=name, length=1)
+    ids = sorted(table)
+    start = 0 if page.after is None else bisect.bisect_right(ids, page.after[0])
+    shown = ids[start : start + page.limit]
+    more = ids[start : start + page.limit + 1]
+    items = [entity_document(table[id_]) for id_ in shown]
+    document = {"items": items, "next_cursor": page.next(more, [shown[-1]] if shown else None)}
+    tag = b'W/"%d"' % call.services.catalog.offset
+    return json_answer(document, headers=((b"etag", tag),))
+
+
+def _list(
+    path: str, shape: type[answers.Shape], table: Callable[[Call], dict[str, Any]], roles: frozenset[str] | None
+) -> None:
+    async def handler(call: Call) -> Answer:
+        return await _page(call, path, table(call), roles)
+
+    handler.__name__ = path.removeprefix("/")
+    handler.__doc__ = f"All {path.removeprefix('/')}, in the order of their ids."
+    declare = group.endpoint(
+        "GET",
+        path,
+        {200: answers.Page[shape]},
+        roles=roles is not None,
+        query=(LIMIT, CURSOR),  # type: ignore[valid-type]
+    )
+    declare(handler)
+
+
+_list("/departments", answers.Department, lambda call: call.services.catalog.departments, None)
+_list("/categories", answers.Category, lambda call: call.services.catalog.categories, None)
+_list("/reasons", answers.Reason, lambda call: call.services.catalog.reasons, None)
+_list("/assignments", answers.Assignment, lambda call: call.services.catalog.assignments, SEES_ALL)
+
+
+@group.endpoint("GET", "/rules", {200: answers.RulesVersion}, roles=True, problems=(404,), yaml=True)
+async def rules(call: Call) -> Answer:
+    """The current rules file: as JSON, or as the YAML that was published for `Accept: application/yaml`."""
+    await signed_in(call, SEES_ALL)
+    current = call.services.catalog.current_rules
+    if current is None:
+        raise not_found()
+    version = int(current.id)
+    if _wants_yaml(call.text_header(b"accept")):
+        return Answer(current.yaml.encode(), media_type=b"application/yaml; charset=utf-8", headers=(etag(version),))
+    document = {
+        "version": version,
+        "author_id": current.author_id,
+        "at": rfc3339(current.at),
+        "comment": current.comment,
+        "yaml": current.yaml,
+    }
+    return json_answer(document, headers=(etag(version),))
+
+
+def _wants_yaml(accept: str | None) -> bool:
+    """Whether YAML is named, and not with less weight than JSON."""
+    weights = {"yaml": 0.0, "json": 0.0}
+    for part in (accept or "").lower().split(","):
+        media, *parameters = (piece.strip() for piece in part.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        if media in ("application/yaml", "application/x-yaml", "text/yaml"):
+            weights["yaml"] = max(weights["yaml"], weight)
+        elif media == "application/json":
+            weights["json"] = max(weights["json"], weight)
+    return weights["yaml"] > 0 and weights["yaml"] >= weights["json"]

@@ -1,0 +1,111 @@
+"""Commands of requesters and administrators on requests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from gateway.http.answers import Answer
+from gateway.http.bodies import read_body
+from gateway.http.call import Call
+from gateway.http.describe import API, Group
+from gateway.http.problems import invalid_at, not_found
+from gateway.identity.callers import Caller, signed_in
+from gateway.models import answers
+from gateway.models.bodies import CommentBody, DecisionBody, ReassignBody, SubmitBody
+from gateway.sql import requests
+from gateway.streams.commands import issue
+from gateway.values import uuid_or_none
+from schemas.commands import Comment, Reassign, SubmitRequest, Withdraw
+from schemas.money import MoneyError, parse_minor
+
+group = Group("Requests")
+
+SALES = frozenset({"sales"})
+ADMIN = frozenset({"admin"})
+CHANGED: dict[int, type[answers.Shape] | None] = {200: answers.Request, 202: answers.Command}
+#: How long the read side gets to show a request that was filed a moment ago, in seconds.
+_READ_SIDE_LAG = 2.0
+
+
+@group.endpoint(
+    "POST", "/requests", {201: answers.Request, 202: answers.Command}, roles=True, body=SubmitBody, command=True
+)
+async def submit(call: Call) -> Answer:
+    """File a budget request."""
+    caller = await signed_in(call, SALES)
+    body = await read_body(call, SubmitBody)
+    try:
+        parse_minor(body.amount, body.currency)
+    except MoneyError as error:
+        raise invalid_at("/amount", str(error)) from None
+    catalog = call.services.catalog
+    if body.category_id not in catalog.categories:
+        raise invalid_at("/category_id", "is no category")
+    if body.reason_id not in catalog.reasons:
+        raise invalid_at("/reason_id", "is no reason")
+    if body.supersedes is not None and not await _is_own(call, caller, body.supersedes):
+        raise invalid_at("/supersedes", "is none of your requests")
+    return await issue(
+        call,
+        caller,
+        SubmitRequest,
+        f"{API}/requests",
+        category_id=body.category_id,
+        reason_id=body.reason_id,
+        title=body.title,
+        description=body.description,
+        amount=body.amount,
+        currency=body.currency,
+        supersedes=body.supersedes,
+    )
+
+
+async def _is_own(call: Call, caller: Caller, request_id: str) -> bool:
+    until = time.monotonic() + _READ_SIDE_LAG
+    while not await requests.is_own(call.services.database, request_id, caller.id):
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(0.05)
+    return True
+
+
+def target(call: Call) -> str:
+    """The path's request id. Raises Problem 404 for what is no request's id."""
+    request_id = uuid_or_none(call.path_values["id"])
+    if request_id is None:
+        raise not_found()
+    return request_id
+
+
+@group.endpoint("POST", "/requests/{id}/withdraw", CHANGED, body=DecisionBody, body_required=False, command=True)
+async def withdraw(call: Call) -> Answer:
+    """Take one's own pending request back."""
+    caller = await signed_in(call)
+    body = await read_body(call, DecisionBody, optional=True)
+    request_id = target(call)
+    path = f"{API}/requests/{request_id}/withdraw"
+    return await issue(
+        call, caller, Withdraw, path, request_id, comment=body.comment, expected_version=body.expected_version
+    )
+
+
+@group.endpoint("POST", "/requests/{id}/comments", CHANGED, body=CommentBody, command=True)
+async def comment(call: Call) -> Answer:
+    """Say something about a request; it stands in the status history."""
+    caller = await signed_in(call)
+    body = await read_body(call, CommentBody)
+    request_id = target(call)
+    return await issue(call, caller, Comment, f"{API}/requests/{request_id}/comments", request_id, text=body.text)
+
+
+@group.endpoint("POST", "/requests/{id}/reassign", CHANGED, roles=True, body=ReassignBody, command=True)
+async def reassign(call: Call) -> Answer:
+    """Resolve the approvers of an open or later level anew from today's assignments."""
+    caller = await signed_in(call, ADMIN)
+    body = await read_body(call, ReassignBody)
+    request_id = target(call)
+    path = f"{API}/requests/{request_id}/reassign"
+    return await issue(
+        call, caller, Reassign, path, request_id, level=body.level, expected_version=body.expected_version
+    )

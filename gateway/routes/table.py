@@ -1,0 +1,24 @@
+"""Every endpoint of the gateway, in the order of the OpenAPI document."""
+
+from __future__ import annotations
+
+from gateway.http.describe import Endpoint
+from gateway.routes import approvals, audit, auth, catalog, commands, operations, request_commands, requests, users
+
+ENDPOINTS: tuple[Endpoint, ...] = tuple(
+    endpoint
+    for group in (
+        auth.group,
+        auth.public,
+        users.group,
+        request_commands.group,
+        requests.group,
+        approvals.group,
+        commands.group,
+        catalog.group,
+        audit.group,
+        operations.group,
+        operations.described,
+    )
+    for endpoint in group.endpoints
+)

@@ -1,0 +1,175 @@
+"""What the endpoints work with, put together in one place; started and stopped as one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+
+import orjson
+import structlog
+from aiokafka.errors import KafkaError
+
+from gateway.http.cursors import Cursors
+from gateway.http.problems import Problem
+from gateway.identity.callers import Callers
+from gateway.identity.grants import Grants
+from gateway.identity.pace import Pace
+from gateway.identity.passwords import Passwords
+from gateway.identity.revocations import Revocations
+from gateway.identity.tokens import Tokens
+from gateway.limits import Limits
+from gateway.openapi import document
+from gateway.sql import commands
+from gateway.sql.database import Database
+from gateway.streams.issued import Issued
+from gateway.streams.outcomes import Outcomes
+from gateway.streams.producer import Producer
+from gateway.streams.security import SecurityLog
+from ops.reference import ReferenceFollower
+from ops.settings import Settings, require_secret
+from schemas.catalog import Catalog
+
+log = structlog.get_logger(__name__)
+
+_RETRY_SECONDS = 0.5
+_CHECK_SECONDS = 2.0
+_CLEANING_SECONDS = 3600.0
+
+
+class Services:
+    """Raises SystemExit for settings that cannot work. `started` once all connections were made."""
+
+    def __init__(self, settings: Settings) -> None:
+        keys = require_secret(settings.token_keys, "token_keys")
+        key = require_secret(settings.cursor_key, "cursor_key", least=32)
+        bootstrap = settings.kafka_bootstrap
+        self.settings = settings
+        self.catalog = Catalog()
+        self.database = Database(settings.database_url.get_secret_value())
+        self.producer = Producer(bootstrap)
+        self.outcomes = Outcomes(bootstrap, settings.partitions)
+        self.follower = ReferenceFollower(bootstrap, self.catalog)
+        self.tokens = Tokens(keys, settings.token_issuer, settings.token_audience)
+        self.revocations = Revocations(self.database)
+        self.callers = Callers(self.tokens, self.revocations, self.catalog)
+        self.grants = Grants(self.database, self.tokens, key)
+        self.passwords = Passwords()
+        self.pace = Pace()
+        self.security = SecurityLog(self.producer)
+        self.issued = Issued(self.database)
+        self.cursors = Cursors(key)
+        self.limits = Limits(on=settings.rate_limits == "on")
+        #: One verification of all chains at a time.
+        self.verification = asyncio.Semaphore(1)
+        self.started = False
+        self.stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._checked: tuple[float, dict[str, bool]] = (float("-inf"), {})
+        if not self.limits.on:
+            log.warning("rate limits are off; this is for load tests on one's own machine only")
+
+    @cached_property
+    def openapi(self) -> bytes:
+        """The OpenAPI document."""
+        return orjson.dumps(document())
+
+    async def start(self) -> None:
+        """Begin to connect, and go on until all is there; calls are answered 503 until then."""
+        self._tasks.append(asyncio.create_task(self._connect(), name="connect"))
+
+    async def stop(self) -> None:
+        """Stop within a few seconds."""
+        self.started = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.security.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3.0):
+                await asyncio.gather(
+                    self.producer.stop(),
+                    self.outcomes.stop(),
+                    self.follower.stop(),
+                    self.revocations.stop(),
+                    return_exceptions=True,
+                )
+        await self.database.stop(1.0)
+        self.passwords.stop()
+
+    def close(self) -> None:
+        """The end is near: not ready any more."""
+        self.stopping = True
+
+    @property
+    def failed(self) -> BaseException | None:
+        """Why this process must end and be started anew."""
+        return self.follower.failed
+
+    async def checks(self) -> dict[str, bool]:
+        """What readiness needs, each checked for real; an answer is kept for half a second."""
+        at, found = self._checked
+        if time.monotonic() - at > _RETRY_SECONDS or not found:
+            kafka, postgres = await asyncio.gather(_answers(self._ask_kafka), _answers(self._ask_postgres))
+            found = {
+                "kafka": kafka and self.producer.ready,
+                "outcomes": self.outcomes.ready,
+                "reference": self.started and self.follower.failed is None,
+                "postgres": postgres,
+            }
+            self._checked = (time.monotonic(), found)
+        return {**found, "not_stopping": not self.stopping}
+
+    async def _ask_kafka(self) -> None:
+        if not self.started:
+            raise TimeoutError
+        await self.follower.end_offset()
+
+    async def _ask_postgres(self) -> None:
+        await self.database.value("SELECT 1")
+
+    async def _connect(self) -> None:
+        async def database() -> None:
+            await self.database.start()
+            await self.revocations.start()
+
+        await asyncio.gather(
+            _insist("PostgreSQL", database, self.database.stop),
+            _insist("Kafka (commands)", self.producer.start),
+            _insist("Kafka (outcomes)", self.outcomes.start),
+            _insist("Kafka (reference data)", self.follower.start, self.follower.stop),
+        )
+        self.started = True
+        log.info("the gateway is ready", reference_offset=self.catalog.offset)
+        while True:
+            with contextlib.suppress(Problem):
+                await commands.forget_old(self.database)
+            await asyncio.sleep(_CLEANING_SECONDS)
+
+
+async def _answers(ask: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            await ask()
+    except (TimeoutError, Problem, KafkaError, OSError):
+        return False
+    return True
+
+
+async def _insist(
+    what: str, start: Callable[[], Awaitable[None]], undo: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Start it, again and again until that works."""
+    while True:
+        try:
+            await start()
+            return
+        except (Problem, KafkaError, OSError, TimeoutError, RuntimeError) as error:
+            log.warning(
+                "cannot be reached yet; trying again", what=what, error=f"{type(error).__name__}: {error}"[:300]
+            )
+        if undo is not None:
+            await undo()
+        await asyncio.sleep(_RETRY_SECONDS)

@@ -1,0 +1,1 @@
+"""The gateway's side of Kafka: commands out, outcomes in, security events out."""

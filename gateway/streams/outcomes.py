@@ -1,0 +1,143 @@
+"""Follows `athena.outcomes` from its end, and hands each outcome to the POSTs that wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from gateway import metrics
+from schemas import topics
+
+log = structlog.get_logger(__name__)
+
+Outcome = dict[str, Any]
+
+
+class Outcomes:
+    """One consumer without a group, on all partitions; whatever nobody here waits for is dropped unread."""
+
+    def __init__(self, bootstrap: str, partitions: int) -> None:
+        self._bootstrap = bootstrap
+        self._assignment = [TopicPartition(topics.OUTCOMES, number) for number in range(partitions)]
+        self._positions: dict[TopicPartition, int] = {}
+        self._waiting: dict[bytes, list[asyncio.Future[Outcome | None]]] = {}
+        self._consumer: AIOKafkaConsumer | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        metrics.WAITERS.set_function(lambda: len(self._waiting))
+
+    @property
+    def ready(self) -> bool:
+        """Whether outcomes written from now on will be seen."""
+        return self._consumer is not None and self._task is not None and not self._task.done()
+
+    def expect(self, command_id: str) -> asyncio.Future[Outcome | None]:
+        """A future of the next outcome of that command; None when this gateway is stopping. `forget` it in the end."""
+        future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        if self._closing:
+            future.set_result(None)
+        self._waiting.setdefault(command_id.encode(), []).append(future)
+        return future
+
+    def forget(self, command_id: str, future: asyncio.Future[Outcome | None]) -> None:
+        """Nobody waits on this future any more."""
+        key = command_id.encode()
+        left = self._waiting.get(key)
+        if left is not None and future in left:
+            left.remove(future)
+            if not left:
+                del self._waiting[key]
+
+    def release(self) -> None:
+        """Let everybody go who waits, now and later: the gateway is stopping."""
+        self._closing = True
+        for futures in self._waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_result(None)
+
+    async def start(self) -> None:
+        """Stand at the end of every partition, then follow. Raises KafkaError when no broker answers."""
+        self._consumer = await self._connect()
+        self._task = asyncio.create_task(self._follow(), name="outcomes")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._disconnect()
+
+    async def _connect(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            fetch_max_wait_ms=500,
+        )
+        try:
+            await consumer.start()
+            consumer.assign(self._assignment)
+            if self._positions:
+                for partition, offset in self._positions.items():
+                    consumer.seek(partition, offset)
+            else:
+                ends = await consumer.end_offsets(self._assignment)
+                for partition, offset in ends.items():
+                    consumer.seek(partition, offset)
+                self._positions = dict(ends)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                await consumer.stop()
+            raise
+        return consumer
+
+    async def _disconnect(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(1.0):
+                    await consumer.stop()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                if self._consumer is None:
+                    self._consumer = await self._connect()
+                for partition, records in (await self._consumer.getmany(timeout_ms=1000)).items():
+                    self._resolve(records)
+                    self._positions[partition] = records[-1].offset + 1
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("outcomes cannot be read; connecting again", error=f"{type(error).__name__}: {error}"[:300])
+                await self._disconnect()
+                await asyncio.sleep(0.5)
+
+    def _resolve(self, records: Iterable[Any]) -> None:
+        waiting = self._waiting
+        for record in records:
+            for name, value in record.headers:
+                if name == "ce_subject":
+                    if value in waiting:
+                        self._deliver(value, record.value)
+                    break
+
+    def _deliver(self, command_id: bytes, value: bytes | None) -> None:
+        try:
+            outcome = orjson.loads(value or b"")
+            if outcome["command_id"].encode() != command_id:
+                raise ValueError("its header names another command")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.error(
+                "an outcome cannot be read", command_id=command_id.decode("ascii", "replace"), error=str(error)[:300]
+            )
+            return
+        for future in self._waiting.get(command_id, ()):
+            if not future.done():
+                future.set_result(outcome)

@@ -1,0 +1,104 @@
+"""The gateway's one producer: idempotent, acks=all, made anew after an error that it cannot survive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import IllegalOperation, KafkaError, MessageSizeTooLargeError
+from aiokafka.structs import RecordMetadata
+
+from gateway import metrics
+from gateway.http.problems import Problem, unavailable
+from schemas.envelope import Headers
+
+log = structlog.get_logger(__name__)
+
+#: How long a send may take until it is acknowledged.
+SEND_SECONDS = 5.0
+_STOP_SECONDS = 2.0
+
+
+class Producer:
+    """Sends records. A send that was not acknowledged in time may still arrive: commands are told apart by their ids."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._producer: AIOKafkaProducer | None = None
+        self._renewal: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._producer is not None
+
+    async def start(self) -> None:
+        """Connect. Raises KafkaError when no broker answers."""
+        self._producer = await self._connect()
+
+    async def stop(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop(producer)
+
+    async def send(self, topic: str, key: bytes, value: bytes, headers: Headers) -> RecordMetadata:
+        """Send one record and wait until all in-sync replicas have it.
+
+        Raises:
+            Problem: 503 when that did not happen within 5 s; 413 for a record that Kafka would not take.
+        """
+        producer = self._producer
+        if producer is None:
+            raise _unreachable()
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                return await (await producer.send(topic, value, key=key, headers=headers))
+        except TimeoutError as error:
+            raise _unreachable() from error
+        except MessageSizeTooLargeError:
+            raise Problem(413, "too-large", "The content is larger than one record can be.") from None
+        except (KafkaError, IllegalOperation) as error:
+            if not getattr(error, "retriable", False):
+                self._renew(producer, error)
+            raise _unreachable() from error
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap, enable_idempotence=True, acks="all", request_timeout_ms=5000, linger_ms=0
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await _stop(producer)
+            raise
+        return producer
+
+    def _renew(self, failed: AIOKafkaProducer, error: BaseException) -> None:
+        if self._producer is not failed:
+            return
+        log.error("the Kafka producer failed for good; a new one is made", error=f"{type(error).__name__}: {error}")
+        metrics.PRODUCER_RENEWALS.inc()
+        self._producer = None
+        self._renewal = asyncio.create_task(self._replace(failed), name="producer renewal")
+
+    async def _replace(self, failed: AIOKafkaProducer) -> None:
+        await _stop(failed)
+        while self._producer is None:
+            try:
+                self._producer = await self._connect()
+            except (KafkaError, OSError) as error:
+                log.warning("no Kafka broker answers", error=str(error)[:300])
+                await asyncio.sleep(0.5)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_STOP_SECONDS):
+            await producer.stop()
+
+
+def _unreachable() -> Problem:
+    return unavailable("The message log did not take the command in time. Repeat it with the same Idempotency-Key.")

@@ -1,0 +1,1 @@
+"""How Athena is set up, started, watched and mended."""

@@ -1,0 +1,36 @@
+"""All commands of `athena`, and how their errors end the program."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ops.cli import audit, dead_letters, processes, rules, stack, topics, work
+from ops.cli.options import UNREACHABLE
+from ops.stack.errors import StackError
+
+app = typer.Typer(
+    name="athena",
+    help="Budget approval: the stack on this machine, its processes, and what keeps them honest.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+stack.add_to(app)
+topics.add_to(app)
+rules.add_to(app)
+audit.add_to(app)
+dead_letters.add_to(app)
+work.add_to(app)
+processes.add_to(app)
+
+
+def run() -> None:
+    """Run the command line; an error of the stack ends it with one sentence and exit code 3."""
+    try:
+        app()
+    except StackError as error:
+        print(f"athena: {error}", file=sys.stderr)
+        sys.exit(UNREACHABLE)

@@ -1,0 +1,1 @@
+"""The read side's database: numbered migrations, and what applies them."""

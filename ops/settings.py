@@ -1,0 +1,72 @@
+"""The one settings model: environment variables `ATHENA_*`, or `ATHENA_<NAME>_FILE` naming a file that holds the value."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "ATHENA_"
+
+
+class Settings(BaseSettings):
+    """Every process reads the same model and uses its part of it. Times are seconds, sizes bytes, unless named otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port[,host:port] of the Kafka brokers")
+    partitions: Annotated[int, Field(ge=1, le=1000)] = Field(12, description="partitions of every keyed topic; set once")
+    replication_factor: Annotated[int, Field(ge=1, le=5)] = Field(
+        3, description="replicas of every topic; min.insync.replicas is one less, at least 1"
+    )
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://127.0.0.1:5432/athena"), description="PostgreSQL, with this process's own role"
+    )
+    data_dir: Path = Field(Path(".athena/data"), description="folder of this process's local table store; one per process")
+    metrics_host: str = Field("127.0.0.1", description="address of the Prometheus endpoint")
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(9100, description="port of the Prometheus endpoint")
+    gateway_host: str = Field("127.0.0.1", description="address the gateway listens on")
+    gateway_port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="port the gateway listens on")
+    token_keys: SecretStr = Field(
+        SecretStr(""), description="gateway: JSON list of Ed25519 private JWKs with kid; the first one signs"
+    )
+    cursor_key: SecretStr = Field(SecretStr(""), description="gateway: secret that signs list cursors, at least 32 characters")
+    token_issuer: str = Field("https://athena-budget.dev", description="iss of access tokens")
+    token_audience: str = Field("athena-api", description="aud of access tokens")
+    command_wait: Annotated[float, Field(ge=0, le=60)] = Field(10.0, description="how long a POST waits for its outcome")
+    rate_limits: str = Field("on", pattern="^(on|off)$", description="off only for load tests on one's own machine")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severe line that is logged")
+    log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people")
+
+
+def load_settings() -> Settings:
+    """Read the settings, `ATHENA_<NAME>_FILE` first.
+
+    Raises:
+        SystemExit: 2, with one sentence for each variable that is wrong.
+    """
+    from_files: dict[str, str] = {}
+    for name in Settings.model_fields:
+        variable = f"{PREFIX}{name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if path:
+            try:
+                from_files[name] = Path(path).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise SystemExit(f"{variable}: cannot read {path}: {error.strerror}. Name a readable file.") from error
+    try:
+        return Settings(**from_files)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"{PREFIX}{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()]
+        raise SystemExit("Wrong settings. " + "; ".join(lines)) from error
+
+
+def require_secret(value: SecretStr, name: str, least: int = 1) -> str:
+    """The secret's text; the process does not start without it."""
+    text = value.get_secret_value()
+    if len(text) < least:
+        raise SystemExit(f"{PREFIX}{name.upper()} (or {PREFIX}{name.upper()}_FILE) must be set, at least {least} characters.")
+    return text

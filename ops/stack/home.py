@@ -1,0 +1,176 @@
+"""The home: the folder that holds one stack's data, secrets, logs, ports and addresses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ops.stack.errors import StackError
+from ops.stack.records import read_json, write_json, write_text
+
+DEFAULT_HOME = ".athena"
+LOOPBACK = "127.0.0.1"
+DATABASE = "athena"
+SUPERUSER = "postgres"
+# Process -> the PostgreSQL role it signs in with. `owner` migrates and seeds; the worker has no database.
+ROLES = {
+    "gateway": "athena_gateway",
+    "projector": "athena_projector",
+    "notifier": "athena_notifier",
+    "owner": "athena_owner",
+    "superuser": SUPERUSER,
+}
+# Which processes sign tokens and cursors.
+TOKEN_HOLDERS = frozenset({"gateway", "owner"})
+
+
+class Home:
+    """One stack's folder; makes nothing until `create` is called.
+
+    `Home(path).endpoints()` gives the addresses of a running stack, `Home(path).environment("owner")` the `ATHENA_*`
+    variables of one process. The path is made absolute.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = Path(path or os.environ.get("ATHENA_HOME") or DEFAULT_HOME).expanduser().absolute()
+        self.endpoints_file = self.path / "endpoints.json"
+        self.choices_file = self.path / "stack.json"
+        self.run_file = self.path / "run.json"
+        self.lock_file = self.path / "lock"
+        self.secrets = self.path / "secrets"
+        self.logs = self.path / "logs"
+        self.data = self.path / "data"
+
+    def create(self) -> None:
+        """Make the home's folders where they are missing; the secrets' one is for this user alone."""
+        for folder, mode in ((self.path, 0o755), (self.secrets, 0o700), (self.logs, 0o755), (self.data, 0o755)):
+            if not folder.is_dir():
+                folder.mkdir(parents=True)
+                folder.chmod(mode)
+
+    # What was chosen once and is kept, so that a restart has the same addresses.
+
+    def choices(self) -> dict[str, Any]:
+        """What this home decided: `ports`, `partitions`, `servers`, `cluster_id`, `workers`, `seeded`."""
+        return read_json(self.choices_file)
+
+    def choose(self, **values: Any) -> dict[str, Any]:
+        """Keep these choices too; returns all of them."""
+        choices = self.choices() | values
+        write_json(self.choices_file, choices)
+        return choices
+
+    def port(self, name: str) -> int:
+        """The port kept for `kafka`, `postgres`, `gateway` or the metrics of a process (`metrics-worker-0`, …).
+
+        Raises:
+            StackError: this home was never started.
+        """
+        ports = self.choices().get("ports", {})
+        if name not in ports:
+            raise StackError(f"The home {self.path} has no port for {name}. Start it: athena up --home {self.path}")
+        return int(ports[name])
+
+    # The running stack.
+
+    def endpoints(self) -> dict[str, Any]:
+        """The addresses and pids of the stack, as `endpoints.json` has them.
+
+        Raises:
+            StackError: no stack has been started on this home.
+        """
+        endpoints = read_json(self.endpoints_file)
+        if not endpoints:
+            raise StackError(f"No stack runs on the home {self.path}. Start one: athena up --detach --home {self.path}")
+        return endpoints
+
+    def write_endpoints(self, endpoints: dict[str, Any]) -> None:
+        """Replace `endpoints.json` atomically; it holds a database login, so only this user may read it."""
+        write_json(self.endpoints_file, endpoints)
+
+    @property
+    def kafka(self) -> str:
+        """host:port of the broker."""
+        return f"{LOOPBACK}:{self.port('kafka')}"
+
+    @property
+    def gateway(self) -> str:
+        """Base URL of the gateway."""
+        return f"http://{LOOPBACK}:{self.port('gateway')}"
+
+    def metrics(self, process: str, index: int = 0) -> str:
+        """URL of a process's Prometheus endpoint."""
+        return f"http://{LOOPBACK}:{self.port(metrics_port_name(process, index))}/metrics"
+
+    # Secrets.
+
+    def secret(self, name: str) -> Path:
+        """The file that holds a secret, whether it exists or not."""
+        return self.secrets / name
+
+    def write_secret(self, name: str, text: str) -> Path:
+        """Keep a secret in a file that only this user may read; returns the file."""
+        path = self.secret(name)
+        write_text(path, text + "\n")
+        return path
+
+    def password(self, role: str) -> str:
+        """The generated password of a PostgreSQL role.
+
+        Raises:
+            StackError: this home was never started.
+        """
+        try:
+            return self.secret(f"password-{role}").read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            raise StackError(
+                f"The home {self.path} has no password for {role}. Start it: athena up --home {self.path}"
+            ) from None
+
+    def database_url(self, process: str) -> str:
+        """The PostgreSQL URL, password included, of a process's role (`owner` and `superuser` too); never log it."""
+        role = ROLES[process]
+        return f"postgresql://{role}:{quote(self.password(role))}@{LOOPBACK}:{self.port('postgres')}/{DATABASE}"
+
+    # What each process is told.
+
+    def environment(self, process: str, index: int = 0) -> dict[str, str]:
+        """The `ATHENA_*` variables of `gateway`, `worker`, `projector`, `notifier` or `owner` (who migrates and seeds).
+
+        `index` numbers workers from 0. Secrets are named by file. Add the result to the caller's own environment.
+
+        Raises:
+            StackError: this home was never started.
+        """
+        choices = self.choices()
+        values = {
+            "ATHENA_HOME": str(self.path),
+            "ATHENA_KAFKA_BOOTSTRAP": self.kafka,
+            "ATHENA_PARTITIONS": str(choices.get("partitions", 4)),
+            "ATHENA_REPLICATION_FACTOR": "1",
+            "ATHENA_GATEWAY_HOST": LOOPBACK,
+            "ATHENA_GATEWAY_PORT": str(self.port("gateway")),
+            "ATHENA_DATA_DIR": str(self.data / process_name(process, index)),
+        }
+        if process in ROLES:
+            values["ATHENA_DATABASE_URL_FILE"] = str(self.secret(f"database-url-{process}"))
+        if process in TOKEN_HOLDERS:
+            values["ATHENA_TOKEN_KEYS_FILE"] = str(self.secret("token-keys.json"))
+            values["ATHENA_CURSOR_KEY_FILE"] = str(self.secret("cursor-key"))
+        ports = choices.get("ports", {})
+        if metrics_port_name(process, index) in ports:
+            values["ATHENA_METRICS_HOST"] = LOOPBACK
+            values["ATHENA_METRICS_PORT"] = str(ports[metrics_port_name(process, index)])
+        return values
+
+
+def process_name(process: str, index: int = 0) -> str:
+    """The name of one process in logs, folders and `run.json`: `worker` is the first worker, `worker-1` the second."""
+    return f"{process}-{index}" if index else process
+
+
+def metrics_port_name(process: str, index: int = 0) -> str:
+    """Under which name a process's metrics port is kept."""
+    return f"metrics-{process_name(process, index)}"

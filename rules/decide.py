@@ -1,0 +1,312 @@
+"""`decide(state, command, context) -> Decision`: what a command does to a request. Pure: time, reference data and rules
+come in through the context; nothing here reads a clock, a random number, a file or the network.
+
+Refusals are looked for in this order, which `domain.md` leaves open: no part in the request, the account, the state, the
+person, the version seen, the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rules.staffing import can_staff
+from rules.submit import SubmitContext, decide_submit, resolve_level
+from schemas.base import Level
+from schemas.codes import Code
+from schemas.commands import (
+    SYSTEM,
+    Approve,
+    CloseWindow,
+    CommandBase,
+    Comment,
+    Reassign,
+    Reject,
+    Rollback,
+    SubmitRequest,
+    Withdraw,
+)
+from schemas.events import (
+    AnyEvent,
+    Approved,
+    Commented,
+    Reassigned,
+    Rejected,
+    RolledBack,
+    WindowClosed,
+    Withdrawn,
+)
+from schemas.state import RequestState, Status
+
+#: Events one request can hold; comments beyond it are refused, so that a record stays small.
+MAX_EVENTS = 1000
+#: Kept free for what people and the system must still be able to do to a request full of comments.
+RESERVED_EVENTS = 100
+
+
+class Context(SubmitContext, Protocol):
+    """What a decision may use: the log's time, the reference data, the rules in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Exactly one of: an event, a refusal code, or neither (a `CloseWindow` that came early or twice)."""
+
+    event: AnyEvent | None = None
+    refusal: Code | None = None
+    pointer: str | None = None
+
+
+NOTHING = Decision()
+
+
+def refuse(code: Code, pointer: str | None = None) -> Decision:
+    return Decision(refusal=code, pointer=pointer)
+
+
+def decide(state: RequestState | None, command: CommandBase, context: Context) -> Decision:
+    """What the command does at `context.at`. `state` None: there is no such request.
+
+    The command's `request_id` is the state's id. Repeats are recognised before this function, not in it.
+    """
+    if isinstance(command, SubmitRequest):
+        if state is not None:
+            return refuse(Code.REQUEST_EXISTS) if state.has_part(command.actor_id) else refuse(Code.NOT_FOUND)
+        return Decision(*decide_submit(command, context))
+    if isinstance(command, CloseWindow):
+        return _close_window(state, command, context)
+    if state is None:
+        return refuse(Code.NOT_FOUND)
+    if state.version >= MAX_EVENTS:
+        return refuse(Code.TOO_MANY_EVENTS)
+    return DECIDERS[type(command)](state, command, context)
+
+
+def _stale(state: RequestState, command: CommandBase) -> bool:
+    seen = command.expected_version
+    return seen is not None and (seen < state.changed_version or seen > state.version)
+
+
+def _vote(state: RequestState, command: Approve | Reject, context: Context) -> Decision:
+    actor = command.actor_id
+    if not state.has_part(actor):
+        return refuse(Code.NOT_FOUND)
+    if not context.catalog.is_active(actor, "manager"):
+        return refuse(Code.ACTOR_NOT_ALLOWED)
+    level = state.open_level
+    if level is None:
+        return refuse(Code.NOT_PENDING)
+    if actor == state.requester_id:
+        return refuse(Code.SELF_APPROVAL)
+    if any(vote.approver_id == actor for _, vote in state.standing):
+        return refuse(Code.ALREADY_VOTED)
+    if _stale(state, command):
+        return refuse(Code.STALE_VERSION)
+    if actor not in level.approvers:
+        return refuse(Code.NOT_AN_APPROVER)
+    facts: dict[str, Any] = {
+        "version": state.version + 1,
+        "at": context.at,
+        "actor_id": actor,
+        "command_id": command.command_id,
+        "level": level.level,
+        "comment": command.comment,
+    }
+    if isinstance(command, Reject):
+        return Decision(Rejected(**facts))
+    if not _staffed_after(state, actor):
+        return refuse(Code.NEEDED_LATER)
+    return Decision(Approved(**facts))
+
+
+def _staffed_after(state: RequestState, actor: str) -> bool:
+    """Whether the votes still missing after this one can come from different people."""
+    index = state.open_index
+    assert index is not None
+    if index == len(state.levels) - 1 and state.levels[index].approvals + 1 >= state.levels[index].quorum:
+        return True
+    used = {vote.approver_id for _, vote in state.standing} | {actor, state.requester_id}
+    missing = []
+    for position, level in enumerate(state.levels[index:], start=index):
+        needed = level.quorum - level.approvals - (1 if position == index else 0)
+        if needed > 0:
+            missing.append((level.level, needed, frozenset(level.approvers)))
+    return can_staff(missing, frozenset(used))
+
+
+def _rollback(state: RequestState, command: Rollback, context: Context) -> Decision:
+    actor = command.actor_id
+    if not state.has_part(actor):
+        return refuse(Code.NOT_FOUND)
+    if state.status in (Status.FINALIZED, Status.CLOSED):
+        return refuse(Code.WINDOW_CLOSED)
+    if state.status is Status.WITHDRAWN:
+        return refuse(Code.NOT_PENDING)
+    standing = state.standing
+    if not standing:
+        return refuse(Code.NOTHING_TO_ROLL_BACK)
+    mine = [(level, vote) for level, vote in standing if vote.approver_id == actor]
+    if not mine:
+        return refuse(Code.NOT_YOUR_DECISION)
+    level, vote = mine[-1]
+    if context.at >= vote.at + state.window_ms:
+        return refuse(Code.WINDOW_CLOSED)
+    if vote.version != standing[-1][1].version:
+        return refuse(Code.SUPERSEDED)
+    if not context.catalog.is_active(actor, "manager"):
+        return refuse(Code.NOT_AN_APPROVER)
+    if _stale(state, command):
+        return refuse(Code.STALE_VERSION)
+    return Decision(
+        RolledBack(
+            version=state.version + 1,
+            at=context.at,
+            actor_id=actor,
+            command_id=command.command_id,
+            level=level,
+            decision_version=vote.version,
+            comment=command.comment,
+        )
+    )
+
+
+def _withdraw(state: RequestState, command: Withdraw, context: Context) -> Decision:
+    actor = command.actor_id
+    if not state.has_part(actor):
+        return refuse(Code.NOT_FOUND)
+    if actor != state.requester_id:
+        return refuse(Code.NOT_YOUR_REQUEST)
+    if not context.catalog.is_active(actor, "sales"):
+        return refuse(Code.ACTOR_NOT_ALLOWED)
+    if not state.pending:
+        return refuse(Code.NOT_PENDING)
+    if _stale(state, command):
+        return refuse(Code.STALE_VERSION)
+    return Decision(
+        Withdrawn(
+            version=state.version + 1,
+            at=context.at,
+            actor_id=actor,
+            command_id=command.command_id,
+            comment=command.comment,
+        )
+    )
+
+
+def _comment(state: RequestState, command: Comment, context: Context) -> Decision:
+    actor = command.actor_id
+    if not state.has_part(actor):
+        return refuse(Code.NOT_VISIBLE)
+    user = context.catalog.users.get(actor)
+    if user is None or not user.active:
+        return refuse(Code.ACTOR_NOT_ALLOWED)
+    if state.version >= MAX_EVENTS - RESERVED_EVENTS:
+        return refuse(Code.TOO_MANY_EVENTS)
+    return Decision(
+        Commented(
+            version=state.version + 1,
+            at=context.at,
+            actor_id=actor,
+            command_id=command.command_id,
+            comment=command.text,
+        )
+    )
+
+
+def _reassign(state: RequestState, command: Reassign, context: Context) -> Decision:
+    by_system = command.actor_id == SYSTEM
+    if not by_system and not context.catalog.is_active(command.actor_id, "admin"):
+        return refuse(Code.ACTOR_NOT_ALLOWED)
+    index = _open_or_later(state, command.level)
+    if index is None:
+        return refuse(Code.NOT_PENDING)
+    level = state.levels[index]
+    pool = resolve_level(
+        context, state.category_id, level.level, state.department_id, state.region, excluded=state.requester_id
+    )
+    quorum = len(pool) if level.quorum_rule == "all" else level.quorum
+    dropped = tuple(vote.approver_id for vote in level.votes if vote.approver_id not in pool)
+    if not _staffed_with(state, index, pool, quorum, dropped):
+        if not by_system:
+            return refuse(Code.NO_APPROVER)
+        return Decision(_reassigned(state, command, context, level.approvers, level.quorum, (), unstaffed=True))
+    return Decision(_reassigned(state, command, context, pool, quorum, dropped, unstaffed=False))
+
+
+def _reassigned(
+    state: RequestState,
+    command: Reassign,
+    context: Context,
+    pool: tuple[str, ...],
+    quorum: int,
+    dropped: tuple[str, ...],
+    *,
+    unstaffed: bool,
+) -> Reassigned:
+    return Reassigned(
+        version=state.version + 1,
+        at=context.at,
+        actor_id=command.actor_id,
+        command_id=command.command_id,
+        level=command.level,
+        approvers=pool,
+        quorum=quorum,
+        dropped=dropped,
+        unstaffed=unstaffed,
+    )
+
+
+def _open_or_later(state: RequestState, wanted: Level) -> int | None:
+    if state.open_index is None:
+        return None
+    for index in range(state.open_index, len(state.levels)):
+        if state.levels[index].level == wanted:
+            return index
+    return None
+
+
+def _staffed_with(
+    state: RequestState, changed: int, pool: tuple[str, ...], quorum: int, dropped: tuple[str, ...]
+) -> bool:
+    """Whether the missing votes can come from different people once level `changed` has this pool."""
+    if quorum == 0 or not pool:
+        return False
+    assert state.open_index is not None
+    used = {vote.approver_id for _, vote in state.standing if vote.approver_id not in dropped} | {state.requester_id}
+    missing = []
+    for index in range(state.open_index, len(state.levels)):
+        level = state.levels[index]
+        lost = len(dropped) if index == changed else 0
+        needed = (quorum if index == changed else level.quorum) - (level.approvals - lost)
+        if needed > 0:
+            missing.append((level.level, needed, frozenset(pool if index == changed else level.approvers)))
+    return can_staff(missing, frozenset(used))
+
+
+def _close_window(state: RequestState | None, command: CloseWindow, context: Context) -> Decision:
+    if state is None or command.actor_id != SYSTEM:
+        return NOTHING
+    newest, due = state.newest_decision, state.closes_at
+    if newest is None or due is None or newest[1].version != command.decision_version or context.at < due:
+        return NOTHING
+    return Decision(
+        WindowClosed(
+            version=state.version + 1,
+            at=context.at,
+            actor_id=SYSTEM,
+            command_id=command.command_id,
+            decision_version=command.decision_version,
+            status="finalized" if state.status is Status.APPROVED else "closed",
+        )
+    )
+
+
+DECIDERS: dict[type, Callable[[RequestState, Any, Context], Decision]] = {
+    Approve: _vote,
+    Reject: _vote,
+    Rollback: _rollback,
+    Withdraw: _withdraw,
+    Comment: _comment,
+    Reassign: _reassign,
+}

@@ -1,0 +1,172 @@
+"""What a command does to the reference data. Pure: the catalog is looked at, never changed.
+
+One writer decides in one order, so what must be unique (an e-mail address, the last administrator) is decided here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rules.check import Reference, check
+from rules.file import parse_rules
+from rules.model import Finding, RulesFileError
+from schemas.catalog import Catalog
+from schemas.codes import Code
+from schemas.commands import SYSTEM
+from schemas.reference import (
+    Assignment,
+    AssignmentBody,
+    Category,
+    CategoryBody,
+    Department,
+    DepartmentBody,
+    Entity,
+    PutEntity,
+    Reason,
+    ReasonBody,
+    ReferenceCommand,
+    RemoveEntity,
+    Rules,
+    RulesBody,
+    User,
+    UserBody,
+)
+
+#: The `entity_id` with which a rules file is published; the version becomes the entity's id.
+RULES_ID = "rules"
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceDecision:
+    """`after` is the entity after the command, None when it was removed. A refusal carries a code instead."""
+
+    kind: str
+    id: str
+    action: str
+    after: Entity | None = None
+    refusal: Code | None = None
+    pointer: str | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def decide_reference(command: ReferenceCommand, catalog: Catalog, at: int) -> ReferenceDecision:
+    """The entity after the command at time `at` (ms), or the refusal."""
+    if isinstance(command, RemoveEntity):
+        return _remove(command, catalog)
+    if isinstance(command.body, RulesBody):
+        return _publish(command, command.body, catalog, at)
+    return _put(command, catalog, at)
+
+
+def _allowed(command: ReferenceCommand, catalog: Catalog) -> bool:
+    return command.actor_id == SYSTEM or catalog.is_active(command.actor_id, "admin")
+
+
+def _stale(command: ReferenceCommand, version: int) -> bool:
+    return command.expected_version is not None and command.expected_version != version
+
+
+def _put(command: PutEntity, catalog: Catalog, at: int) -> ReferenceDecision:
+    body, kind, id_ = command.body, command.body.kind, command.entity_id
+    before = catalog.find(kind, id_)
+    action = f"{kind}-created" if before is None else f"{kind}-changed"
+
+    def refuse(code: Code, pointer: str | None = None) -> ReferenceDecision:
+        return ReferenceDecision(kind, id_, action, refusal=code, pointer=pointer)
+
+    if not _allowed(command, catalog):
+        return refuse(Code.ACTOR_NOT_ALLOWED)
+    version = 0 if before is None else before.version
+    if _stale(command, version):
+        return refuse(Code.ENTITY_EXISTS if command.expected_version == 0 else Code.PRECONDITION_FAILED)
+    missing = _missing(body, catalog)
+    if missing is not None:
+        return refuse(Code.UNKNOWN_REFERENCE, missing)
+    facts: dict[str, Any] = body.model_dump() | {"id": id_, "version": version + 1}
+    after: Entity
+    match body:
+        case UserBody():
+            holder = catalog.users_by_email.get(body.email.lower())
+            if holder is not None and holder != id_:
+                return refuse(Code.EMAIL_TAKEN, "/email")
+            if _last_admin(catalog, id_) and not (body.active and "admin" in body.roles):
+                return refuse(Code.LAST_ADMIN)
+            created = before.created_at if isinstance(before, User) else at
+            after = User(**facts, created_at=created)
+        case DepartmentBody():
+            after = Department(**facts)
+        case CategoryBody():
+            after = Category(**facts)
+        case ReasonBody():
+            after = Reason(**facts)
+        case AssignmentBody():
+            after = Assignment(**facts)
+        case _:  # pragma: no cover - RulesBody is handled before
+            raise TypeError(kind)
+    return ReferenceDecision(kind, id_, action, after=after)
+
+
+def _missing(body: Any, catalog: Catalog) -> str | None:
+    """Pointer to the first id in the body that does not exist."""
+    named = {"department_id": catalog.departments, "category_id": catalog.categories, "approver_id": catalog.users}
+    for name, known in named.items():
+        wanted = getattr(body, name, None)
+        if wanted is not None and wanted not in known:
+            return f"/{name}"
+    return None
+
+
+def _last_admin(catalog: Catalog, user_id: str) -> bool:
+    admins = [user.id for user in catalog.users.values() if user.active and "admin" in user.roles]
+    return admins == [user_id]
+
+
+def _remove(command: RemoveEntity, catalog: Catalog) -> ReferenceDecision:
+    kind, id_ = command.kind, command.entity_id
+    action = f"{kind}-deleted" if kind == "assignment" else f"{kind}-deactivated"
+    before = catalog.find(kind, id_)
+
+    def refuse(code: Code) -> ReferenceDecision:
+        return ReferenceDecision(kind, id_, action, refusal=code)
+
+    if not _allowed(command, catalog):
+        return refuse(Code.ACTOR_NOT_ALLOWED)
+    if before is None:
+        return refuse(Code.NOT_FOUND)
+    if _stale(command, before.version):
+        return refuse(Code.PRECONDITION_FAILED)
+    if kind == "user" and _last_admin(catalog, id_):
+        return refuse(Code.LAST_ADMIN)
+    after = None if kind == "assignment" else before.model_copy(update={"active": False, "version": before.version + 1})
+    return ReferenceDecision(kind, id_, action, after=after)
+
+
+def _publish(command: PutEntity, body: RulesBody, catalog: Catalog, at: int) -> ReferenceDecision:
+    current = max(catalog.rules, default=0)
+    id_, action = str(current + 1), "rules-published"
+
+    def refuse(code: Code, findings: tuple[Finding, ...] = ()) -> ReferenceDecision:
+        return ReferenceDecision("rules", id_, action, refusal=code, findings=findings)
+
+    if not _allowed(command, catalog):
+        return refuse(Code.ACTOR_NOT_ALLOWED)
+    if _stale(command, current):
+        return refuse(Code.PRECONDITION_FAILED)
+    try:
+        findings = tuple(check(parse_rules(body.yaml), Reference.of(catalog)))
+    except RulesFileError as error:
+        return refuse(Code.RULES_INVALID, tuple(error.findings))
+    if any(finding.severity == "error" for finding in findings):
+        return refuse(Code.RULES_INVALID, findings)
+    after = Rules(
+        id=id_,
+        version=current + 1,
+        author_id=command.actor_id,
+        at=at,
+        comment=body.comment,
+        yaml=body.yaml,
+        findings=tuple(finding.model_dump() for finding in findings),
+    )
+    return ReferenceDecision("rules", id_, action, after=after, findings=findings)
+

@@ -1,0 +1,77 @@
+"""Field types and the base of every wire model."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+SCHEMA_VERSION = 1
+
+#: Control characters other than newline and tab; also lone surrogates, which no UTF-8 can carry.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff]")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def _no_control(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("holds a control character; only newline and tab are allowed")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank; write at least one visible character")
+    return text
+
+
+def _uuid(text: str) -> str:
+    lower = text.lower()
+    if not _UUID.fullmatch(lower):
+        raise ValueError("is not a UUID such as 0f8fad5b-d9cb-469f-a165-70867728950e")
+    return lower
+
+
+Uuid = Annotated[str, AfterValidator(_uuid)]
+#: Ids of reference data and users: what the demo organisation's names look like.
+EntityId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_control), AfterValidator(_not_blank)]
+LongText = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_no_control)]
+#: A text that must say something: a rejection's comment.
+RequiredText = Annotated[
+    str, StringConstraints(min_length=1, max_length=4000), AfterValidator(_no_control), AfterValidator(_not_blank)
+]
+CorrelationId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{8,64}$")]
+Version = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Millis = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Level = Literal["L1", "L2", "L3"]
+LEVELS: tuple[Level, ...] = ("L1", "L2", "L3")
+
+
+class Wire(BaseModel):
+    """A frozen model; an unknown field is an error, for a reader must not guess."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Stored(Wire):
+    """As `Wire`, for what was written by an earlier or later version of ourselves: unknown fields are left alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def rfc3339(ms: int) -> str:
+    """Milliseconds since 1970 as RFC 3339 in UTC with milliseconds: `2026-11-22T09:30:00.000Z`."""
+    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03d}Z"
+
+
+def optional(ms: int | None) -> str | None:
+    """`rfc3339`, or None for None."""
+    return None if ms is None else rfc3339(ms)
+
+
+def plain(model: BaseModel) -> dict[str, Any]:
+    """The model as plain Python values, for orjson."""
+    return model.model_dump()

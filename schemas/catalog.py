@@ -1,0 +1,102 @@
+"""The reference data as a process holds it in memory: built from `athena.reference`, record by record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from schemas.reference import ENTITIES, Assignment, Category, Department, Entity, Reason, Rules, User, entity_key
+
+
+class Catalog:
+    """Current reference data, indexed for the questions asked of it. One writer; plain dictionaries.
+
+    `offset` is the next offset of `athena.reference` to be applied.
+    """
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.users: dict[str, User] = {}
+        self.users_by_email: dict[str, str] = {}
+        self.departments: dict[str, Department] = {}
+        self.categories: dict[str, Category] = {}
+        self.reasons: dict[str, Reason] = {}
+        self.assignments: dict[str, Assignment] = {}
+        self.assignments_by_category: dict[str, dict[str, Assignment]] = {}
+        self.rules: dict[int, Rules] = {}
+        self.newest_rules_version = 0
+
+    @property
+    def current_rules(self) -> Rules | None:
+        """The newest published rules file."""
+        return self.rules.get(self.newest_rules_version)
+
+    def apply(self, key: bytes, value: bytes | None) -> Entity | None:
+        """Take over one record; None when it removed something. Raises ValueError for what is no entity."""
+        kind, _, id_ = key.decode().partition(":")
+        if value is None:
+            self._drop(kind, id_)
+            return None
+        entity = ENTITIES.validate_json(value)
+        if entity_key(entity.kind, entity.id) != key.decode():
+            raise ValueError(f"record {key!r} on the reference topic holds {entity.kind}:{entity.id}")
+        self.put(entity)
+        return entity
+
+    def put(self, entity: Entity) -> None:
+        """Store one entity under its id, replacing the one before."""
+        match entity:
+            case User():
+                before = self.users.get(entity.id)
+                if before is not None and self.users_by_email.get(before.email.lower()) == entity.id:
+                    del self.users_by_email[before.email.lower()]
+                self.users[entity.id] = entity
+                self.users_by_email[entity.email.lower()] = entity.id
+            case Department():
+                self.departments[entity.id] = entity
+            case Category():
+                self.categories[entity.id] = entity
+            case Reason():
+                self.reasons[entity.id] = entity
+            case Assignment():
+                self._drop("assignment", entity.id)
+                self.assignments[entity.id] = entity
+                self.assignments_by_category.setdefault(entity.category_id, {})[entity.id] = entity
+            case Rules():
+                self.rules[int(entity.id)] = entity
+                self.newest_rules_version = max(self.newest_rules_version, int(entity.id))
+
+    def _drop(self, kind: str, id_: str) -> None:
+        if kind == "assignment" and (assignment := self.assignments.pop(id_, None)) is not None:
+            del self.assignments_by_category[assignment.category_id][id_]
+
+    def assignments_for(self, category_id: str) -> Iterator[Assignment]:
+        """All assignments of one category."""
+        return iter(self.assignments_by_category.get(category_id, {}).values())
+
+    def region_of(self, user: User) -> str | None:
+        """The region of the user's department."""
+        department = self.departments.get(user.department_id)
+        return None if department is None else department.region
+
+    def is_active(self, user_id: str, role: str) -> bool:
+        """Whether the account is active and has the role now."""
+        user = self.users.get(user_id)
+        return user is not None and user.active and role in user.roles
+
+    def find(self, kind: str, id_: str) -> Entity | None:
+        """The entity of that kind and id, None if there is none."""
+        if kind == "rules":
+            return self.rules.get(int(id_)) if id_.isdigit() else None
+        tables: dict[str, dict[str, Entity]] = {
+            "user": self.users,  # type: ignore[dict-item]
+            "department": self.departments,  # type: ignore[dict-item]
+            "category": self.categories,  # type: ignore[dict-item]
+            "reason": self.reasons,  # type: ignore[dict-item]
+            "assignment": self.assignments,  # type: ignore[dict-item]
+        }
+        return tables[kind].get(id_)
+
+    def entities(self) -> Iterator[Entity]:
+        """Everything, kind by kind."""
+        for table in (self.departments, self.users, self.categories, self.reasons, self.assignments, self.rules):
+            yield from table.values()  # type: ignore[attr-defined]

@@ -1,0 +1,108 @@
+"""Commands on `athena.commands`: imperative, untrusted, one request each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, TypeAdapter
+
+from schemas.base import (
+    SCHEMA_VERSION,
+    CorrelationId,
+    EntityId,
+    Level,
+    LongText,
+    RequiredText,
+    Title,
+    Uuid,
+    Version,
+    Wire,
+)
+
+SYSTEM = "system"
+
+AmountText = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,3})?$")]
+CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+class CommandBase(Wire):
+    """What every command carries.
+
+    `reference_offset` is the next offset of `athena.reference` that the sender had yet to apply (0: knows nothing): the
+    worker decides only once it has applied as much. `salt` (32 hex digits, random per command) hides the personal parts in
+    the audit chain. `device_time` is evidence only.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    command_id: Uuid
+    request_id: Uuid
+    actor_id: EntityId
+    correlation_id: CorrelationId
+    source_address: Annotated[str, StringConstraints(max_length=64)] | None = None
+    salt: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
+    reference_offset: Version = 0
+    expected_version: Version | None = None
+    device_time: Annotated[str, StringConstraints(max_length=40)] | None = None
+
+
+class SubmitRequest(CommandBase):
+    type: Literal["SubmitRequest"] = "SubmitRequest"
+    category_id: EntityId
+    reason_id: EntityId
+    title: Title
+    description: LongText | None = None
+    amount: AmountText
+    currency: CurrencyCode
+    supersedes: Uuid | None = None
+
+
+class Approve(CommandBase):
+    type: Literal["Approve"] = "Approve"
+    comment: LongText | None = None
+
+
+class Reject(CommandBase):
+    type: Literal["Reject"] = "Reject"
+    comment: RequiredText
+
+
+class Rollback(CommandBase):
+    type: Literal["Rollback"] = "Rollback"
+    comment: LongText | None = None
+
+
+class Withdraw(CommandBase):
+    type: Literal["Withdraw"] = "Withdraw"
+    comment: LongText | None = None
+
+
+class Reassign(CommandBase):
+    type: Literal["Reassign"] = "Reassign"
+    level: Level
+
+
+class Comment(CommandBase):
+    type: Literal["Comment"] = "Comment"
+    text: RequiredText
+
+
+class CloseWindow(CommandBase):
+    """From the sweep: `decision_version` names the decision whose window has passed."""
+
+    type: Literal["CloseWindow"] = "CloseWindow"
+    decision_version: Annotated[int, Field(ge=1)]
+
+
+Command = Annotated[
+    SubmitRequest | Approve | Reject | Rollback | Withdraw | Reassign | Comment | CloseWindow,
+    Field(discriminator="type"),
+]
+
+COMMANDS: TypeAdapter[
+    SubmitRequest | Approve | Reject | Rollback | Withdraw | Reassign | Comment | CloseWindow
+] = TypeAdapter(Command)
+
+#: Parts of a command that do not belong to what it asks for: a retry may differ in them.
+NOT_PAYLOAD = frozenset(
+    {"schema_version", "command_id", "correlation_id", "source_address", "salt", "reference_offset", "device_time"}
+)

@@ -1,0 +1,49 @@
+"""CloudEvents 1.0 binary mode over Kafka: the headers of every record.
+
+Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2 (with `_` for `-`/`ce-`, as the stream contract names them).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+Headers = list[tuple[str, bytes]]
+
+#: Namespace of every derived id of this product (random, fixed for ever).
+NAMESPACE = uuid.UUID("6a2b6c1e-6f0c-4d0e-9a51-0b1a5d1b7c55")
+
+
+def derived_id(*parts: object) -> str:
+    """UUIDv5 of the parts: the same parts, the same id."""
+    return str(uuid.uuid5(NAMESPACE, "\x1f".join(str(part) for part in parts)))
+
+
+def headers(
+    *, id_: str, type_: str, source: str, time: str, subject: str, correlation_id: str, traceparent: str | None = None
+) -> Headers:
+    """Headers of one record; `time` is RFC 3339, `subject` what it is about."""
+    result = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", id_.encode()),
+        ("ce_type", type_.encode()),
+        ("ce_source", source.encode()),
+        ("ce_time", time.encode()),
+        ("ce_subject", subject.encode()),
+        ("correlation_id", correlation_id.encode()),
+        ("content-type", b"application/json"),
+    ]
+    if traceparent:
+        result.append(("traceparent", traceparent.encode()))
+    return result
+
+
+def header(found: Iterable[tuple[str, bytes]] | None, name: str) -> str | None:
+    """The first header of that name as text, None when missing or no UTF-8."""
+    for key, value in found or ():
+        if key == name:
+            try:
+                return value.decode()
+            except (UnicodeDecodeError, AttributeError):
+                return None
+    return None

@@ -1,0 +1,136 @@
+"""Events of a request: past tense, facts for ever. What a decision used is pinned in them."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, TypeAdapter
+
+from schemas.base import Level, Stored
+
+
+class PinnedLevel(Stored):
+    """One level of a route: `quorum` votes of `approvers`; `quorum_rule` is what the rules file said (`any`, `all`, a number)."""
+
+    level: Level
+    quorum: int
+    quorum_rule: str
+    approvers: tuple[str, ...]
+
+
+class EventBase(Stored):
+    """`at` is milliseconds since 1970 by the log's clock; `version` is the request's version after the event."""
+
+    #: Fields that hold something personal; in the audit chain they stand as salted commitments only.
+    PERSONAL: ClassVar[tuple[str, ...]] = ("comment",)
+    #: The word for it in the status history and the audit log.
+    ACTION: ClassVar[str]
+
+    version: int
+    at: int
+    actor_id: str
+    command_id: str
+
+
+class Submitted(EventBase):
+    PERSONAL: ClassVar[tuple[str, ...]] = ("title", "description")
+    ACTION: ClassVar[str] = "submit"
+    type: Literal["Submitted"] = "Submitted"
+    department_id: str
+    region: str
+    category_id: str
+    reason_id: str
+    title: str | None
+    description: str | None
+    amount_minor: int
+    currency: str
+    base_minor: int
+    base_currency: str
+    fx_rate: str
+    supersedes: str | None
+    rules_version: int
+    rule_id: str
+    window_ms: int
+    remind_after_ms: int | None = None
+    escalate_after_ms: int | None = None
+    levels: tuple[PinnedLevel, ...]
+
+
+class Approved(EventBase):
+    """One approver's vote for the request at `level`."""
+
+    ACTION: ClassVar[str] = "approve"
+    type: Literal["Approved"] = "Approved"
+    level: Level
+    comment: str | None = None
+
+
+class Rejected(EventBase):
+    ACTION: ClassVar[str] = "reject"
+    type: Literal["Rejected"] = "Rejected"
+    level: Level
+    comment: str | None = None
+
+
+class RolledBack(EventBase):
+    """The decision made at `decision_version` (at `level`) no longer stands."""
+
+    ACTION: ClassVar[str] = "rollback"
+    type: Literal["RolledBack"] = "RolledBack"
+    level: Level
+    decision_version: int
+    comment: str | None = None
+
+
+class Withdrawn(EventBase):
+    ACTION: ClassVar[str] = "withdraw"
+    type: Literal["Withdrawn"] = "Withdrawn"
+    comment: str | None = None
+
+
+class Reassigned(EventBase):
+    """`level` has a new pool; `dropped` lost their votes. `unstaffed`: no sufficient new pool, so the old one stayed."""
+
+    PERSONAL: ClassVar[tuple[str, ...]] = ()
+    ACTION: ClassVar[str] = "reassign"
+    type: Literal["Reassigned"] = "Reassigned"
+    level: Level
+    approvers: tuple[str, ...]
+    quorum: int
+    dropped: tuple[str, ...]
+    unstaffed: bool
+
+
+class Commented(EventBase):
+    ACTION: ClassVar[str] = "comment"
+    type: Literal["Commented"] = "Commented"
+    comment: str | None
+
+
+class WindowClosed(EventBase):
+    """The newest decision can no longer be rolled back: the request is `finalized` or `closed`."""
+
+    PERSONAL: ClassVar[tuple[str, ...]] = ()
+    ACTION: ClassVar[str] = "close"
+    type: Literal["WindowClosed"] = "WindowClosed"
+    decision_version: int
+    status: Literal["finalized", "closed"]
+
+
+Event = Annotated[
+    Submitted | Approved | Rejected | RolledBack | Withdrawn | Reassigned | Commented | WindowClosed,
+    Field(discriminator="type"),
+]
+AnyEvent = Submitted | Approved | Rejected | RolledBack | Withdrawn | Reassigned | Commented | WindowClosed
+EVENT_TYPES: tuple[type[EventBase], ...] = (
+    Submitted, Approved, Rejected, RolledBack, Withdrawn, Reassigned, Commented, WindowClosed,
+)  # fmt: skip
+EVENTS: TypeAdapter[AnyEvent] = TypeAdapter(Event)
+EVENT_LIST: TypeAdapter[tuple[AnyEvent, ...]] = TypeAdapter(tuple[Event, ...])
+
+
+def action_of(event: AnyEvent) -> str:
+    """The action word: `finalize` or `close` for a closed window, else the event type's own."""
+    if isinstance(event, WindowClosed):
+        return "finalize" if event.status == "finalized" else "close"
+    return event.ACTION

@@ -1,0 +1,169 @@
+"""Reference data as it stands on `athena.reference`, and the commands that change it.
+
+The key of a record is `<kind>:<id>`; a value of null removes it. Every process reads the topic to its end before it works.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, TypeAdapter
+
+from schemas.base import SCHEMA_VERSION, CorrelationId, EntityId, Level, Millis, Stored, Uuid, Version, Wire
+
+Role = Literal["sales", "manager", "admin", "auditor"]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,189}$")]
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+
+
+class EntityBase(Stored):
+    """`version` starts at 1 and goes up by one with each change of this entity."""
+
+    schema_version: int = SCHEMA_VERSION
+    id: EntityId
+    version: int
+
+
+class User(EntityBase):
+    kind: Literal["user"] = "user"
+    email: str
+    name: str
+    roles: tuple[Role, ...]
+    department_id: str
+    phone: str | None = None
+    locale: str = "en"
+    active: bool = True
+    created_at: Millis = 0
+
+
+class Department(EntityBase):
+    kind: Literal["department"] = "department"
+    name: str
+    region: str
+
+
+class Category(EntityBase):
+    kind: Literal["category"] = "category"
+    name: str
+    active: bool = True
+
+
+class Reason(EntityBase):
+    kind: Literal["reason"] = "reason"
+    text: str
+    category_id: str | None
+    active: bool = True
+
+
+class Assignment(EntityBase):
+    kind: Literal["assignment"] = "assignment"
+    category_id: str
+    level: Level
+    approver_id: str
+    department_id: str | None = None
+    region: str | None = None
+
+
+class Rules(EntityBase):
+    """One published version of the rules file; `id` is the version as text."""
+
+    kind: Literal["rules"] = "rules"
+    author_id: str
+    at: Millis
+    comment: str | None
+    yaml: str
+    findings: tuple[dict[str, object], ...] = ()
+
+
+Entity = User | Department | Category | Reason | Assignment | Rules
+ENTITIES: TypeAdapter[Entity] = TypeAdapter(Annotated[Entity, Field(discriminator="kind")])
+
+
+def entity_key(kind: str, id_: str) -> str:
+    """Key of the record on `athena.reference`, and the name of the entity's audit chain."""
+    return f"{kind}:{id_}"
+
+
+class UserBody(Wire):
+    kind: Literal["user"] = "user"
+    email: Email
+    name: Name
+    roles: Annotated[tuple[Role, ...], Field(max_length=4)]
+    department_id: EntityId
+    phone: Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{4,14}$")] | None = None
+    locale: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")] = "en"
+    active: bool = True
+
+
+class DepartmentBody(Wire):
+    kind: Literal["department"] = "department"
+    name: Name
+    region: Region
+
+
+class CategoryBody(Wire):
+    kind: Literal["category"] = "category"
+    name: Name
+    active: bool = True
+
+
+class ReasonBody(Wire):
+    kind: Literal["reason"] = "reason"
+    text: Name
+    category_id: EntityId | None = None
+    active: bool = True
+
+
+class AssignmentBody(Wire):
+    kind: Literal["assignment"] = "assignment"
+    category_id: EntityId
+    level: Level
+    approver_id: EntityId
+    department_id: EntityId | None = None
+    region: Region | None = None
+
+
+class RulesBody(Wire):
+    """`yaml` is the file's text, comments and layout included; at most 1 MiB of UTF-8."""
+
+    kind: Literal["rules"] = "rules"
+    yaml: Annotated[str, StringConstraints(max_length=1024 * 1024)]
+    comment: Annotated[str, StringConstraints(max_length=4000)] | None = None
+
+
+Body = Annotated[
+    UserBody | DepartmentBody | CategoryBody | ReasonBody | AssignmentBody | RulesBody, Field(discriminator="kind")
+]
+
+
+class ReferenceCommandBase(Wire):
+    """`expected_version` 0 means "does not exist yet", None "whatever it is now". For rules it is the newest version."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    command_id: Uuid
+    actor_id: EntityId
+    correlation_id: CorrelationId
+    source_address: Annotated[str, StringConstraints(max_length=64)] | None = None
+    salt: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
+    expected_version: Version | None = None
+
+
+class PutEntity(ReferenceCommandBase):
+    """Create or replace; for rules `entity_id` is `rules` and the new version's id is given by the worker."""
+
+    type: Literal["PutEntity"] = "PutEntity"
+    entity_id: EntityId
+    body: Body
+
+
+class RemoveEntity(ReferenceCommandBase):
+    """Deactivate a user or category, delete an assignment."""
+
+    type: Literal["RemoveEntity"] = "RemoveEntity"
+    kind: Literal["user", "category", "assignment"]
+    entity_id: EntityId
+
+
+ReferenceCommand = PutEntity | RemoveEntity
+REFERENCE_COMMANDS: TypeAdapter[ReferenceCommand] = TypeAdapter(Annotated[ReferenceCommand, Field(discriminator="type")])

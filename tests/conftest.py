@@ -1,0 +1,33 @@
+"""Fixtures of the whole suite: `stack`, one real stack per run, shared between xdist's workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import stack as stacks
+
+FOLDER = "ATHENA_TEST_FOLDER"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the folder of the run's stack before the workers start, which inherit it."""
+    if not hasattr(config, "workerinput"):
+        os.environ[FOLDER] = str(stacks.new_folder())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the run's stack, if a test asked for it, after the last worker has ended."""
+    if not hasattr(config, "workerinput") and FOLDER in os.environ:
+        folder = Path(os.environ.pop(FOLDER))
+        stacks.down(folder / "home")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack() -> stacks.Stack:
+    """A running stack with the demo organisation; tests leave it running, and make requests of their own."""
+    return stacks.shared(Path(os.environ[FOLDER]))

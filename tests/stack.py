@@ -1,0 +1,133 @@
+"""Real stacks for tests: each in a home of its own, started by the command that a user types."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.stack.home import Home
+from ops.stack.probes import status_of
+
+UP_TIME_OUT = 240
+DOWN_TIME_OUT = 90
+ATHENA = (sys.executable, "-m", "ops.cli")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack; addresses are read anew each time, since a restarted process has another pid."""
+
+    home: Home
+
+    @property
+    def endpoints(self) -> dict[str, Any]:
+        """`endpoints.json` as it is now."""
+        return self.home.endpoints()
+
+    @property
+    def gateway(self) -> str:
+        """Base URL of the gateway."""
+        return str(self.endpoints["gateway"])
+
+    @property
+    def kafka(self) -> str:
+        """host:port of the broker."""
+        return str(self.endpoints["kafka"])
+
+    @property
+    def postgres(self) -> str:
+        """URL of the database with its superuser's login."""
+        return str(self.endpoints["postgres"])
+
+    def pid(self, process: str) -> int:
+        """The pid of `kafka`, `postgres`, `gateway`, `worker` or `projector` now."""
+        return int(self.endpoints["pids"][process])
+
+    def kill(self, process: str, number: signal.Signals = signal.SIGKILL, seconds: float = 30) -> None:
+        """Send the process a signal that ends it, and wait until the supervisor has started it again."""
+        before = self.pid(process)
+        os.kill(before, number)
+        wait_until(lambda: self.pid(process) != before, seconds, f"{process} was not started again")
+
+    def wait_ready(self, seconds: float = 60) -> None:
+        """Wait until the gateway says that it is ready."""
+        wait_until(lambda: status_of(f"{self.gateway}/readyz") == 200, seconds, f"{self.gateway}/readyz is not green")
+
+    def run(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run an `athena` command against this stack, and return what it said."""
+        return athena(*arguments, "--home", str(self.home.path), seconds=seconds)
+
+
+def wait_until(holds: Any, seconds: float, otherwise: str) -> None:
+    """Poll until `holds()` is true; fails with `otherwise` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"{otherwise} within {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+def athena(*arguments: str, seconds: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run an `athena` command; `environment` adds to this process's own."""
+    return subprocess.run(
+        [*ATHENA, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env=os.environ | environment,
+    )
+
+
+def up(home: Path, *options: str, **environment: str) -> Stack:
+    """Start a detached stack on the home, or find the one that runs there."""
+    done = athena("up", "--detach", "--home", str(home), *options, seconds=UP_TIME_OUT, **environment)
+    assert done.returncode == 0, f"athena up: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return Stack(Home(home))
+
+
+def down(home: Path) -> None:
+    """Stop the home's stack and remove all that it had."""
+    if not home.exists():
+        return
+    done = athena("down", "--home", str(home), seconds=DOWN_TIME_OUT)
+    assert done.returncode == 0, done.stderr
+    servers = Home(home).choices().get("servers")
+    if servers:
+        shutil.rmtree(servers, ignore_errors=True)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def new_folder() -> Path:
+    """A temporary folder that the servers' user can enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="athena-test-"))
+    folder.chmod(0o755)
+    return folder
+
+
+def shared(folder: Path) -> Stack:
+    """The stack that all tests of one run share: the first one to ask starts it, the others wait for it."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return up(folder / "home", ATHENA_RATE_LIMITS="off")
+
+
+@contextmanager
+def own(*options: str, **environment: str) -> Iterator[Stack]:
+    """A stack of one test's own, for tests that break it."""
+    folder = new_folder()
+    try:
+        yield up(folder / "home", *options, **environment)
+    finally:
+        down(folder / "home")
+        shutil.rmtree(folder, ignore_errors=True)
