@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -67,9 +68,11 @@ def die(reason: str, code: int, error: BaseException | None = None) -> None:
 
 
 class ShardHost:
-    """All state of the worker beside Faust's own. `table_of` gives the Faust table of a name."""
+    """All state of the worker beside Faust's own. `table_of` gives the Faust table of a name, `generation` the
+    consumer group's generation that is current."""
 
-    def __init__(self, settings: Settings, table_of: Callable[[str], Any]) -> None:
+    def __init__(self, settings: Settings, table_of: Callable[[str], Any], generation: Callable[[], int]) -> None:
+        self._generation = generation
         self._settings = settings
         self._table_of = table_of
         self.follower = ReferenceFollower(settings.kafka_bootstrap)
@@ -129,10 +132,7 @@ class ShardHost:
                     OUTPUTS[tp.topic],
                 )
         await asyncio.gather(
-            *(
-                one.claim(shared if topic == topics.REFERENCE_COMMANDS else {})
-                for (topic, _), one in self._logs.items()
-            )
+            *(one.claim(shared if topic == topics.REFERENCE_COMMANDS else {}) for (topic, _), one in self._logs.items())
         )
         log.info("shards claimed", shards=[f"{topic}/{number}" for topic, number in self._logs])
 
@@ -150,7 +150,12 @@ class ShardHost:
                 self._sweeps[partition] = sweep
             key = (topic, partition)
             self.runners[key] = ShardRunner(
-                shard, shard_log, stores, self._caught_up, self.clock.ready, lambda error, key=key: self._failed(key, error)
+                shard,
+                shard_log,
+                stores,
+                self._caught_up,
+                self.clock.ready,
+                partial(self._failed, key),
             )
         metrics.PARTITIONS.set(sum(1 for topic, _ in self.runners if topic == topics.COMMANDS))
         metrics.READY.set(1)
@@ -167,11 +172,11 @@ class ShardHost:
         except TimeoutError as error:
             die("a batch did not end when its partition was revoked", EXIT_FAILED, error)
 
-    async def dispatch(self, key: Key, arrived: Arrived, current: Callable[[], bool]) -> None:
+    async def dispatch(self, key: Key, arrived: Arrived, generation: int) -> None:
         """Hand a record to its shard. A record of an earlier assignment is dropped: it will come again, to its owner."""
         await self._opened.wait()
         runner = self.runners.get(key)
-        if runner is not None and current():
+        if runner is not None and generation == self._generation():
             await runner.put(arrived)
 
     def _shard(self, topic: str, partition: int, stores: Mapping[str, RocksStore]) -> Shard:

@@ -38,7 +38,7 @@ class KafkaLog:
 
     async def write_table(self, table: str, writes: Mapping[bytes, bytes | None]) -> int:
         """See `agents.ports.Log`."""
-        rows = [(key, value, []) for key, value in writes.items()]
+        rows: list[tuple[bytes | None, bytes | None, Headers]] = [(key, value, []) for key, value in writes.items()]
         return await self._producer.append(self._changelogs[table], self._partition, rows)
 
     async def write_outputs(self, outputs: Sequence[Output]) -> None:

@@ -195,14 +195,27 @@ class ReferenceShard:
             "entity_after": None if decision.refusal else document or removed,
         }
         value = orjson.dumps(body).decode()
-        return [topics.AUDIT, chain, value, f"athena.audit.{decision.action}", body["at"], chain, command.correlation_id], hash_
+        return [
+            topics.AUDIT,
+            chain,
+            value,
+            f"athena.audit.{decision.action}",
+            body["at"],
+            chain,
+            command.correlation_id,
+        ], hash_
 
     def _output(self, row: list[str | None]) -> Output:
         topic, key, value, type_, time, subject, correlation_id = row
         assert topic and key and type_ and time and subject and correlation_id
         identity = (topic, key, time, correlation_id) if topic != topics.OUTCOMES else (subject, "outcome", type_)
         found = headers(
-            id_=derived_id(*identity), type_=type_, source=SOURCE, time=time, subject=subject, correlation_id=correlation_id
+            id_=derived_id(*identity),
+            type_=type_,
+            source=SOURCE,
+            time=time,
+            subject=subject,
+            correlation_id=correlation_id,
         )
         partition = 0 if topic == topics.REFERENCE else partition_of(key.encode(), self._partitions)
         return Output(topic, key.encode(), None if value is None else value.encode(), found, partition)
@@ -253,5 +266,12 @@ def _outcome_row(
     }
     type_ = "athena.outcome." + ("accepted" if refused is None else "refused")
     key = entity_key(decision.kind, decision.id)
-    return [topics.OUTCOMES, key, orjson.dumps(body).decode(), type_, rfc3339(at), command.command_id, command.correlation_id]
-
+    return [
+        topics.OUTCOMES,
+        key,
+        orjson.dumps(body).decode(),
+        type_,
+        rfc3339(at),
+        command.command_id,
+        command.correlation_id,
+    ]

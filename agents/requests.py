@@ -97,8 +97,8 @@ class RequestShard:
             return
         if command.reference_offset > self._catalog.offset:
             if self._impossible(command.reference_offset):
-                error = ValueError(f"reference_offset {command.reference_offset} lies beyond the end of athena.reference")
-                self._dead(record, effects, error)
+                beyond = f"reference_offset {command.reference_offset} lies beyond the end of athena.reference"
+                self._dead(record, effects, ValueError(beyond))
                 return
             raise NotYet(command.reference_offset)
         try:
@@ -298,4 +298,3 @@ def _refusal(emission: Emission, hash_: str) -> Refusal:
 def _request_json(known: Record, version: int) -> bytes | None:
     state = known.state_at(version)
     return None if state is None else orjson.dumps(request_view(state))
-

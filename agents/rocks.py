@@ -50,7 +50,7 @@ class RocksStore:
     def scan(self, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Our own keys from `start` on, ascending."""
         for key, value in self._db.items(from_key=start or None):
-            if key != self._offset_key and key != FENCE_KEY:
+            if key not in (self._offset_key, FENCE_KEY):
                 yield key, value
 
     def path(self) -> Path:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import structlog
 
 from rules.engine import Facts, RulesEngine
-from rules.model import Rule, RulesFile
 from rules.file import parse_rules
+from rules.model import Rule, RulesFile
 from schemas.catalog import Catalog
 
 log = structlog.get_logger(__name__)
@@ -39,6 +39,8 @@ class RulesInForce:
         if newest == 0:
             return None
         if self._compiled is None or self._compiled.version != newest:
+            if self._compiled is not None:
+                self._compiled.engine.close()
             file = parse_rules(self._catalog.rules[newest].yaml)
             self._compiled = CompiledRules(newest, file, RulesEngine(file, newest))
             log.info("rules in force", version=newest, rules=len(file.rules))

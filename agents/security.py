@@ -58,7 +58,9 @@ class SecurityShard:
             return
         chain = self._chain(f"session:{event.user_id}", effects)
         if record.offset <= chain.offset:
-            effects.outputs += [_output(event.user_id, chain.entity, text) for offset, text in chain.kept if offset == record.offset]
+            effects.outputs += [
+                _output(event.user_id, chain.entity, text) for offset, text in chain.kept if offset == record.offset
+            ]
             return
         committed = self._committed()
         chain.kept = [one for one in chain.kept if one[0] >= committed]

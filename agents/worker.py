@@ -13,8 +13,8 @@ from yarl import URL
 
 from agents.host import EXIT_FAILED, ShardHost, die
 from agents.ports import Incoming
-from agents.requests import CHAINS, REQUESTS, WINDOWS
 from agents.reference import CATALOG
+from agents.requests import CHAINS, REQUESTS, WINDOWS
 from agents.runner import Arrived
 from agents.security import SESSIONS
 from ops import logging as logs
@@ -87,11 +87,17 @@ def create(settings: Settings) -> WorkerApp:
         worker_redirect_stdouts=False,
     )
     tables: dict[str, Any] = {}
-    app.host = ShardHost(settings, lambda name: tables[name])
+    app.host = ShardHost(settings, tables.__getitem__, lambda: app.consumer_generation_id)
 
     def table(name: str, partitions: int, cls: Any = faust.Table, **options: Any) -> Any:
         made = cls(
-            app, name=name, key_type=bytes, value_type=bytes, partitions=partitions, options=dict(ROCKSDB[name]), **options
+            app,
+            name=name,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=partitions,
+            options=dict(ROCKSDB[name]),
+            **options,
         )
         return app.tables.add(made)
 
@@ -125,7 +131,7 @@ def _add_agent(app: WorkerApp, name: str) -> None:
             await app.host.dispatch(
                 (message.topic, message.partition),
                 Arrived(record, event.ack),
-                lambda message=message: message.generation_id == app.consumer_generation_id,
+                message.generation_id,
             )
 
     app.agent(topic, name=name, concurrency=1)(decide)
@@ -136,11 +142,11 @@ def _header_pairs(found: Any) -> list[tuple[str, bytes]]:
 
 
 def _connect(app: WorkerApp) -> None:
-    @app.on_partitions_revoked.connect(weak=False)
+    @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
     async def revoked(sender: Any, revoked: Any, **_: Any) -> None:
         await app.host.pause()
 
-    @app.on_rebalance_complete.connect(weak=False)
+    @app.on_rebalance_complete.connect(weak=False)  # type: ignore[untyped-decorator]
     async def recovered(sender: Any, **_: Any) -> None:
         try:
             await app.host.open()

@@ -151,8 +151,6 @@ def _version() -> str:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
         if not check():
-            sys.exit(
-                f"{STORED.name} is not that of the running routes. Run: python -m gateway.openapi > schemas/openapi.json"
-            )
+            sys.exit(f"{STORED.name} is not that of the routes. Run: python -m gateway.openapi > schemas/openapi.json")
     else:
         sys.stdout.write(text())

@@ -40,7 +40,10 @@ class ReferenceFollower:
             TimeoutError: the end was not reached within `timeout` seconds.
         """
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
+            bootstrap_servers=self._bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
         )
         await consumer.start()
         self._consumer = consumer

@@ -10,12 +10,13 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from ops.log_reader import partitions_of
 from ops.stack.errors import StackError
 from schemas import topics
 from schemas.base import plain, rfc3339
 from schemas.envelope import headers
 from schemas.outcomes import Outcome
-from schemas.reference import PutEntity, ReferenceCommand, RemoveEntity, entity_key
+from schemas.reference import PutEntity, ReferenceCommand, entity_key
 
 SOURCE = "/athena/ops"
 #: Seconds for a broker that does not answer, and for one fetch.
@@ -62,9 +63,7 @@ async def send(
 
 async def _from_the_end(consumer: AIOKafkaConsumer) -> None:
     """Assign all partitions of the outcomes at the positions they have now."""
-    await consumer._client.force_metadata_update()
-    partitions = await consumer._client._wait_on_metadata(topics.OUTCOMES)
-    assigned = [TopicPartition(topics.OUTCOMES, partition) for partition in sorted(partitions)]
+    assigned = [TopicPartition(topics.OUTCOMES, partition) for partition in await partitions_of(consumer, topics.OUTCOMES)]
     consumer.assign(assigned)
     for partition, end in (await consumer.end_offsets(assigned)).items():
         consumer.seek(partition, end)
@@ -110,6 +109,3 @@ async def _outcomes(
                     found[command_id] = Outcome.model_validate_json(record.value)
                     progress(len(found), of)
     return found
-
-
-__all__ = ["PutEntity", "RemoveEntity", "send"]

@@ -18,14 +18,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port[,host:port] of the Kafka brokers")
-    partitions: Annotated[int, Field(ge=1, le=1000)] = Field(12, description="partitions of every keyed topic; set once")
+    partitions: Annotated[int, Field(ge=1, le=1000)] = Field(
+        12, description="partitions of every keyed topic; set once"
+    )
     replication_factor: Annotated[int, Field(ge=1, le=5)] = Field(
         3, description="replicas of every topic; min.insync.replicas is one less, at least 1"
     )
     database_url: SecretStr = Field(
         SecretStr("postgresql://127.0.0.1:5432/athena"), description="PostgreSQL, with this process's own role"
     )
-    data_dir: Path = Field(Path(".athena/data"), description="folder of this process's local table store; one per process")
+    data_dir: Path = Field(
+        Path(".athena/data"), description="folder of this process's local table store; one per process"
+    )
     metrics_host: str = Field("127.0.0.1", description="address of the Prometheus endpoint")
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(9100, description="port of the Prometheus endpoint")
     gateway_host: str = Field("127.0.0.1", description="address the gateway listens on")
@@ -33,12 +37,18 @@ class Settings(BaseSettings):
     token_keys: SecretStr = Field(
         SecretStr(""), description="gateway: JSON list of Ed25519 private JWKs with kid; the first one signs"
     )
-    cursor_key: SecretStr = Field(SecretStr(""), description="gateway: secret that signs list cursors, at least 32 characters")
+    cursor_key: SecretStr = Field(
+        SecretStr(""), description="gateway: secret that signs list cursors, at least 32 characters"
+    )
     token_issuer: str = Field("https://athena-budget.dev", description="iss of access tokens")
     token_audience: str = Field("athena-api", description="aud of access tokens")
-    command_wait: Annotated[float, Field(ge=0, le=60)] = Field(10.0, description="how long a POST waits for its outcome")
+    command_wait: Annotated[float, Field(ge=0, le=60)] = Field(
+        10.0, description="how long a POST waits for its outcome"
+    )
     rate_limits: str = Field("on", pattern="^(on|off)$", description="off only for load tests on one's own machine")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severe line that is logged")
+    log_level: str = Field(
+        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severe line that is logged"
+    )
     log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people")
 
 
@@ -68,5 +78,7 @@ def require_secret(value: SecretStr, name: str, least: int = 1) -> str:
     """The secret's text; the process does not start without it."""
     text = value.get_secret_value()
     if len(text) < least:
-        raise SystemExit(f"{PREFIX}{name.upper()} (or {PREFIX}{name.upper()}_FILE) must be set, at least {least} characters.")
+        raise SystemExit(
+            f"{PREFIX}{name.upper()} (or {PREFIX}{name.upper()}_FILE) must be set, at least {least} characters."
+        )
     return text

@@ -1,7 +1,7 @@
 """The space of requests as bit masks: which rules can match a category, department, region, currency or amount.
 
-Bit n of a mask of rules is rule n of the file. Amounts fall into bands between the bounds that rules name: band 0 begins at
-0 minor units of the base currency, the last one has no end, and inside one band no rule can tell two amounts apart.
+Bit n of a mask of rules is rule n of the file. Amounts fall into bands between the bounds that rules name: band 0
+begins at 0 minor units of the base currency, the last one has no end, and no rule tells two amounts of one band apart.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from itertools import compress
 
 from rules.model import Rule, RulesFile
-
 
 _DIGITS = bytes.maketrans(b"01", b"\0\1")
 
@@ -108,7 +107,8 @@ class Slices:
             )
 
     def narrow(self, mask: int, band: int, few: int) -> int:
-        """The rules of `mask` that may decide an amount of `band`: of the widest slice around it that leaves at most `few`.
+        """The rules of `mask` that may decide an amount of `band`: of the widest slice around it that leaves
+        at most `few`.
 
         A rule below one that matches the whole slice cannot decide, and is left out. `few` is at least 1, and that is
         what the narrowest slice, the band alone, leaves.

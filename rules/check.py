@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rules.cells import bits
-from rules.model import Finding, Rule, RulesFile
 from rules.leftover import Leftover
+from rules.model import Finding, Rule, RulesFile
 from rules.overlap import overlaps
 from rules.reach import Converted, Place, Reach
 from rules.staffing import AssignmentLike
@@ -24,8 +24,8 @@ _LOOKS = 300
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The organisation a file is checked against: ids of active categories, departments as (id, region), assignments, ids
-    of active managers, and who may file requests as (user id, department id) (None: anybody in any department)."""
+    """The organisation a file is checked against: ids of active categories, departments as (id, region), assignments,
+    ids of active managers, and who may file requests as (user id, department id) (None: anybody in any department)."""
 
     categories: Sequence[str]
     departments: Sequence[Place]
@@ -48,7 +48,8 @@ class Reference:
 
 def check(file: RulesFile, reference: Reference) -> list[Finding]:
     """Every error and warning about `file` for this organisation, errors first, then in file order. Exact: a case is an
-    error or a warning if and only if a request could meet it. At most 100 findings of one code, and one that counts the rest.
+    error or a warning if and only if a request could meet it. At most 100 findings of one code, and one that
+    counts the rest.
 
     Errors: `unreachable-rule`, `unstaffable-route`, `amount-overflow`. Warnings: `unstaffable-for-requester`,
     `default-only`, `overlapping-rules`, `unknown-reference`, `nothing-to-check`.
@@ -56,7 +57,7 @@ def check(file: RulesFile, reference: Reference) -> list[Finding]:
     findings = _overflows(file)
     if not reference.categories or not reference.departments:
         missing = "category" if not reference.categories else "department"
-        text = f"There is no active {missing} yet, so nothing can be requested and the rules cannot be checked: add one first."
+        text = f"There is no active {missing} yet, so the rules cannot be checked: add one first."
         return [*findings, Finding(severity="warning", code="nothing-to-check", message=text)]
     reach = Reach(file, reference.categories, reference.departments)
     staffing = Unstaffed(reach, reference.assignments, reference.managers, reference.requesters)
@@ -117,7 +118,8 @@ def _unreachable(reach: Reach, index: int, reference: Reference) -> Finding:
     else:
         why = _missing(rule, reference) or "no department, region, currency and amount that exist together meet it"
         text = f"{why}. Correct its `when`, or remove it."
-    return _at(rule, "error", "unreachable-rule", f"`{rule.id}` can never match: {text}", tuple(ids[:11]), example)
+    text = f"`{rule.id}` can never match: {text}"
+    return Finding.about(rule, "unreachable-rule", text, error=True, ids=tuple(ids[:11]), example=example)
 
 
 def _unknown(reach: Reach, reference: Reference) -> list[Finding]:
@@ -126,7 +128,7 @@ def _unknown(reach: Reach, reference: Reference) -> list[Finding]:
         rule = reach.rule(index)
         if missing := _missing(rule, reference):
             text = f"`{rule.id}`: {missing}. Correct the name, or remove it."
-            found.append(_at(rule, "warning", "unknown-reference", text, (rule.id,)))
+            found.append(Finding.about(rule, "unknown-reference", text, error=False, example=None))
     return found
 
 
@@ -143,25 +145,6 @@ def _missing(rule: Rule, reference: Reference) -> str:
         if gone:
             parts.append(f"there is no {word} " + ", ".join(f"`{name}`" for name in gone[:10]))
     return "; ".join(parts)
-
-
-def _at(
-    rule: Rule,
-    severity: Literal["error", "warning"],
-    code: str,
-    message: str,
-    ids: tuple[str, ...],
-    example: dict[str, str] | None = None,
-) -> Finding:
-    return Finding(
-        severity=severity,
-        code=code,
-        rule_ids=ids,
-        message=message,
-        line=rule.line,
-        column=rule.column,
-        example=None if example is None else dict(example),
-    )
 
 
 def _capped(

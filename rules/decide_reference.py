@@ -5,6 +5,7 @@ One writer decides in one order, so what must be unique (an e-mail address, the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +110,11 @@ def _put(command: PutEntity, catalog: Catalog, at: int) -> ReferenceDecision:
 
 def _missing(body: Any, catalog: Catalog) -> str | None:
     """Pointer to the first id in the body that does not exist."""
-    named = {"department_id": catalog.departments, "category_id": catalog.categories, "approver_id": catalog.users}
+    named: dict[str, Mapping[str, Entity]] = {
+        "department_id": catalog.departments,
+        "category_id": catalog.categories,
+        "approver_id": catalog.users,
+    }
     for name, known in named.items():
         wanted = getattr(body, name, None)
         if wanted is not None and wanted not in known:
@@ -169,4 +174,3 @@ def _publish(command: PutEntity, body: RulesBody, catalog: Catalog, at: int) -> 
         findings=tuple(finding.model_dump() for finding in findings),
     )
     return ReferenceDecision("rules", id_, action, after=after, findings=findings)
-

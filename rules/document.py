@@ -38,8 +38,8 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`kind` is map, list, str, int, float, bool or null. `value`: list of (key node, node) pairs, list of nodes, str, int,
-    bool or None; a float keeps its text. `text` is a scalar as written. Line and column count from 1."""
+    """`kind` is map, list, str, int, float, bool or null. `value`: list of (key node, node) pairs, list of nodes, str,
+    int, bool or None; a float keeps its text. `text` is a scalar as written. Line and column count from 1."""
 
     kind: str
     value: Any
@@ -64,6 +64,8 @@ def read_document(text: str) -> Node:
         text = text.replace("\t", " ")  # JSON may indent with tabs, and has none inside strings
     try:
         return _Tree(YAML(typ="safe", pure=True).parse(text)).read()
+    except DocumentError:
+        raise
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)

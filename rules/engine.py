@@ -9,11 +9,13 @@ What is known of the library (2.0.28, from its source and by trial) and how each
   holds, can be deleted. Here is no host.
 - Every rule has its own priority, and the default, which matches everything, the last.
 - An action that stalls for ten seconds (or a clock that jumps) leaves its event behind, which would answer for the next
-  request. So each answer must be exactly one rule and a completed action; else the ruleset is thrown away and made anew.
+  request. So each answer must be exactly one rule and a completed action; else the ruleset is thrown away and made
+  anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import weakref
 from collections import OrderedDict
@@ -43,8 +45,8 @@ class EngineError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What routing looks at: ids as they stand in the reference data, and the amount in minor units of the base currency
-    (0 or more, below 2^63; 0 where a small amount rounds to nothing)."""
+    """What routing looks at: ids as they stand in the reference data, and the amount in minor units of the base
+    currency (0 or more, below 2^63; 0 where a small amount rounds to nothing)."""
 
     category_id: str
     department_id: str
@@ -71,8 +73,8 @@ class RulesEngine:
         self._finalizer = weakref.finalize(self, _close, self._compiled)
 
     def route(self, facts: Facts) -> Rule:
-        """The first rule that matches, else the default. Raises `TypeError` or `ValueError` for facts that durable_rules
-        would misread, `EngineError` if it does not answer."""
+        """The first rule that matches, else the default. Raises `TypeError` or `ValueError` for facts that
+        durable_rules would misread, `EngineError` if it does not answer."""
         amount = facts.base_minor
         if type(amount) is not int:
             raise TypeError(f"base_minor is {type(amount).__name__}: expected an integer of minor units")
@@ -158,7 +160,7 @@ class RulesEngine:
 
 
 class _Compiled:
-    """One ruleset of the library. It records which rule fired; actions do nothing else, since what they raise is lost."""
+    """One ruleset of the library. It records which rule fired; its actions do no more, for what they raise is lost."""
 
     def __init__(self, name: str, conditions: list[tuple[int, dict[str, Any]]]) -> None:
         self._fired: list[int | None] = []
@@ -194,10 +196,8 @@ class _Compiled:
     def delete(self) -> None:
         """Free what the library holds: the one session's state first, then the ruleset."""
         handle = self._ruleset._handle
-        try:
+        with contextlib.suppress(Exception):  # there is no state before the first event
             durable_rules_engine.delete_state(handle, "0")
-        except Exception:  # noqa: S110  there is no state before the first event
-            pass
         durable_rules_engine.delete_ruleset(handle)
 
 

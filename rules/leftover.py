@@ -28,7 +28,8 @@ class Leftover:
                 by_bands.setdefault(takings.left, []).append(takings)
         for bands, same in by_bands.items():
             paid = tuple(one.currency for takings in same for one in takings.currencies)
-            self._found.setdefault(group[0].categories, {}).setdefault((bands, paid), []).append(replace(same[0], taken=()))
+            found = self._found.setdefault(group[0].categories, {})
+            found.setdefault((bands, paid), []).append(replace(same[0], taken=()))
 
     def findings(self) -> list[Finding]:
         """`default-only`: what is left, with equal departments and then equal categories told together."""
@@ -50,15 +51,8 @@ def _default_finding(
         "" if len(paid) == len(reach.currencies) else f", paid in {', '.join(paid[:5])}{', …' if len(paid) > 5 else ''}"
     )
     default = reach.file.default
-    return Finding(
-        severity="warning",
-        code="default-only",
-        rule_ids=(default.id,),
-        message=f"Only `{default.id}` catches {where} in {there}{money}: {_ranges(reach, bands)}.",
-        line=default.line,
-        column=default.column,
-        example=dict(reach.case_in(takings[0], bands)),
-    )
+    text = f"Only `{default.id}` catches {where} in {there}{money}: {_ranges(reach, bands)}."
+    return Finding.about(default, "default-only", text, error=False, example=reach.case_in(takings[0], bands))
 
 
 def _some(one: str, many: str, names: list[str], total: int) -> str:

@@ -17,7 +17,7 @@ Quorum = Literal["any", "all"] | int
 
 
 class Finding(BaseModel):
-    """One thing wrong (`error`) or worth knowing (`warning`); its JSON is what api.md shows. Line and column count from 1."""
+    """One thing wrong (`error`) or worth knowing (`warning`), in the JSON of api.md. Lines and columns count from 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,6 +28,28 @@ class Finding(BaseModel):
     line: int | None = None
     column: int | None = None
     example: dict[str, Any] | None = None
+
+    @classmethod
+    def about(
+        cls,
+        rule: Rule,
+        code: str,
+        message: str,
+        *,
+        error: bool,
+        ids: tuple[str, ...] = (),
+        example: dict[str, str] | None,
+    ) -> Finding:
+        """A finding where `rule` stands; `ids` are all rules concerned, if it is not this one alone."""
+        return cls(
+            severity="error" if error else "warning",
+            code=code,
+            rule_ids=ids or (rule.id,),
+            message=message,
+            line=rule.line,
+            column=rule.column,
+            example=None if example is None else dict(example),
+        )
 
 
 class RulesFileError(ValueError):
@@ -77,7 +99,7 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A route: the ascending levels and their quorums. Times in milliseconds, None where the rule says nothing itself."""
+    """A route: the ascending levels and their quorums. Times in ms, None where the rule says nothing itself."""
 
     id: str
     when: When
@@ -117,7 +139,7 @@ class RulesFile:
         return (self.base_currency, *(code for code in self.fx if code != self.base_currency))
 
     def remind_after(self, rule: Rule) -> int | None:
-        """Milliseconds until the approvers of an open level are reminded: the rule's own, else the file's, else None."""
+        """Milliseconds until approvers of an open level are reminded: the rule's own, else the file's, else None."""
         return self.remind_after_ms if rule.remind_after_ms is None else rule.remind_after_ms
 
     def escalate_after(self, rule: Rule) -> int | None:

@@ -8,8 +8,8 @@ from rules.reach import Reach
 
 
 def overlaps(reach: Reach, most: int) -> tuple[list[Finding], int]:
-    """(a warning for each of the first `most` pairs of rules with a case in common, how many pairs there are). Pairs whose
-    later rule can never match are left out: that is an error of its own."""
+    """(a warning for each of the first `most` pairs of rules with a case in common, how many pairs there are). Pairs
+    whose later rule can never match are left out: that is an error of its own."""
     categories = _members(reach, [mask for mask, group in reach.categories.items() for _ in group])
     places = _members(reach, [mask for mask, group in reach.places.items() for _ in group])
     paid = [reach.cells.currency.mask(one.currency) for one in reach.currencies]
@@ -33,9 +33,8 @@ def overlaps(reach: Reach, most: int) -> tuple[list[Finding], int]:
                 continue
             count += 1
             if len(found) < most:
-                found.append(
-                    _overlap(reach, earlier, later, category & categories[earlier], place & places[earlier], choice)
-                )
+                both = next(bits(category & categories[earlier])), next(bits(place & places[earlier]))
+                found.append(_overlap(reach, (earlier, later), *both, choice))
     return found, count
 
 
@@ -56,19 +55,14 @@ def _members(reach: Reach, masks: list[int]) -> list[int]:
     return found
 
 
-def _overlap(reach: Reach, earlier: int, later: int, categories: int, places: int, currencies: int) -> Finding:
-    all_categories = [one for group in reach.categories.values() for one in group]
-    all_places = [one for group in reach.places.values() for one in group]
+def _overlap(reach: Reach, pair: tuple[int, int], category: int, place: int, currencies: int) -> Finding:
+    """`category` and `place` are the numbers of shared ones, `currencies` a mask of all shared."""
+    earlier, later = pair
     chosen = [reach.currencies[index] for index in bits(currencies)]
     bands = reach.bands[earlier] & reach.bands[later] & reach.bands_paid(chosen)
-    case = reach.case(all_categories[next(bits(categories))], all_places[next(bits(places))], chosen, bands)
+    categories = [one for group in reach.categories.values() for one in group]
+    places = [one for group in reach.places.values() for one in group]
+    case = reach.case(categories[category], places[place], chosen, bands)
     first, second = reach.rule(earlier), reach.rule(later)
-    return Finding(
-        severity="warning",
-        code="overlapping-rules",
-        rule_ids=(first.id, second.id),
-        message=f"`{first.id}` and `{second.id}` overlap: where both match, `{first.id}` wins, for it stands first.",
-        line=second.line,
-        column=second.column,
-        example=dict(case),
-    )
+    text = f"`{first.id}` and `{second.id}` overlap: where both match, `{first.id}` wins, for it stands first."
+    return Finding.about(second, "overlapping-rules", text, error=False, ids=(first.id, second.id), example=case)

@@ -1,4 +1,4 @@
-"""Typed reading of located nodes: every method answers the value, or None after writing down what is wrong and where."""
+"""Typed reading of located nodes: a method answers the value, or None once it has noted what is wrong and where."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Reader:
             self.refuse(
                 node,
                 "bad-value",
-                f"`{node.text[:80]}` is no rule id: write 1 to 64 small letters, digits or hyphens, such as small-travel.",
+                f"`{node.text[:80]}` is no rule id: write 1 to 64 small letters, digits or hyphens, like small-travel.",
             )
             return None
         return str(node.value)

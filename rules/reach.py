@@ -1,8 +1,8 @@
 """Which rule takes which cases: the whole space of category × department × currency × amount, exactly.
 
 Equal categories, departments and currencies (those that the same rules name) are walked once. A department brings its
-region with it, so no case is counted that no request can be. Amounts are bands as in `cells`, and of those only the bands
-that some amount of the currency really converts into: at a rate of 100 no request lands between 1.00 and 1.99.
+region with it, so no case is counted that no request can be. Amounts are bands as in `cells`, and of those only the
+bands that some amount of the currency really converts into: at a rate of 100 no request lands between 1.00 and 1.99.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Converted:
 
 @dataclass(frozen=True, slots=True)
 class Takings:
-    """What happens to the cases of one group of equal categories, places and currencies: each rule that takes some of them
-    with the bands it takes, in file order, and the bands that are left for the default."""
+    """What happens to the cases of one group of equal categories, places and currencies: each rule that takes some of
+    them with the bands it takes, in file order, and the bands that are left for the default."""
 
     categories: tuple[str, ...]
     places: tuple[Place, ...]
@@ -80,8 +80,8 @@ class Reach:
         self.reached = 0
 
     def groups(self) -> Iterator[list[Takings]]:
-        """The whole space, in groups of equal categories and places: what happens in each group of equal currencies. Made
-        as it is asked for: all of it at once would be hundreds of MB for a large file."""
+        """The whole space, in groups of equal categories and places: what happens in each group of equal currencies.
+        Made as it is asked for: all of it at once would be hundreds of MB for a large file."""
         for category_mask, categories in self.categories.items():
             for place_mask, places in self.places.items():
                 group = []
@@ -93,7 +93,7 @@ class Reach:
                 yield group
 
     def shadows(self, index: int) -> Iterator[Takings]:
-        """For each group where rule `index` matches but for the amount: its bands there, and which rules above take them."""
+        """For each group where rule `index` matches but for the amount: its bands there, and who takes them."""
         above = (1 << index) - 1
         for category_mask, categories in self.categories.items():
             for place_mask, places in self.places.items():

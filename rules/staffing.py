@@ -62,7 +62,7 @@ def resolve_pool(
 
 
 def quorum_number(spec: Quorum, pool_size: int) -> int:
-    """Votes needed: `any` is 1, `all` the pool's size but at least 1 (an empty pool is never enough), a number itself."""
+    """Votes needed: `any` is 1, `all` the pool's size but at least 1 (nobody is never enough), a number itself."""
     if spec == "any":
         return 1
     if spec == "all":

@@ -87,9 +87,7 @@ def decide_submit(command: SubmitRequest, context: SubmitContext) -> Verdict:
     rule = rules.route(Facts(category.id, department.id, department.region, command.currency, base))
     levels = []
     for level in rule.levels:
-        pool = resolve_level(
-            context, category.id, level, department.id, department.region, excluded=command.actor_id
-        )
+        pool = resolve_level(context, category.id, level, department.id, department.region, excluded=command.actor_id)
         wanted = rule.quorum.get(level, "any")
         levels.append(
             PinnedLevel(level=level, quorum=quorum_number(wanted, len(pool)), quorum_rule=str(wanted), approvers=pool)

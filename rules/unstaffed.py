@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from rules.model import LEVELS, Finding, Level, Quorum, Rule
 from rules.reach import Place, Reach, Takings
@@ -19,7 +18,7 @@ _NOBODY: frozenset[str] = frozenset()
 
 @dataclass(slots=True)
 class _Trouble:
-    """Where one route, or one rule, cannot be staffed: the first case, in how many categories and departments, for whom."""
+    """Where one route, or one rule, cannot be staffed: the first case, how many places, for whom."""
 
     category: str
     place: Place
@@ -34,9 +33,9 @@ class _Trouble:
 
 
 class Unstaffed:
-    """Collects, group by group: one error for each rule whose route cannot be staffed somewhere even for an outsider's
-    request, one warning for each whose route cannot where an approver asks. `requesters` are (user id, department id), None
-    for anybody anywhere."""
+    """Collects, group by group: one error for each rule whose route cannot be staffed somewhere even for an
+    outsider's request, one warning for each whose route cannot where an approver asks. `requesters` are (user id,
+    department id), None for anybody anywhere."""
 
     def __init__(
         self,
@@ -77,7 +76,9 @@ class Unstaffed:
                 f"`{self._reach.rule(index).id}` cannot be staffed for {_where(trouble)}: its quorums cannot be met by "
                 "different people. Assign more approvers there, or lower the quorums."
             )
-            found.append(_finding(self._reach.rule(index), "error", "unstaffable-route", text, trouble.example))
+            found.append(
+                Finding.about(self._reach.rule(index), "unstaffable-route", text, error=True, example=trouble.example)
+            )
         return found
 
     def warnings(self) -> list[Finding]:
@@ -87,17 +88,19 @@ class Unstaffed:
             names = list(trouble.requesters)
             who = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             text = (
-                f"`{self._reach.rule(index).id}` cannot be staffed for requests of {who}, as for {_where(trouble)}: nobody "
-                "decides on their own request. Assign one more approver there."
+                f"`{self._reach.rule(index).id}` cannot be staffed for requests of {who}, as for {_where(trouble)}: "
+                "nobody decides on their own request. Assign one more approver there."
             )
             found.append(
-                _finding(self._reach.rule(index), "warning", "unstaffable-for-requester", text, trouble.example)
+                Finding.about(
+                    self._reach.rule(index), "unstaffable-for-requester", text, error=False, example=trouble.example
+                )
             )
         return found
 
 
 def _failing(people: _People, group: Takings, routes: list[Route]) -> dict[tuple[Route, bool], _Trouble]:
-    """By route, and whether it fails for everybody: where it cannot be staffed among the group's categories and places."""
+    """By route, and whether it fails for everybody: where among the group's categories and places."""
     found: dict[tuple[Route, bool], _Trouble] = {}
     for category in group.categories:
         for place in group.places:
@@ -139,7 +142,7 @@ class _People:
         return tuple(sorted(approvers if self._asking is None else approvers & self._asking.get(place[0], _NOBODY)))
 
     def verdict(self, route: Route, staff: Staff, asking: tuple[str, ...]) -> tuple[str, ...]:
-        """For whom the route cannot be staffed: ("",) for everybody, else the approvers whose own requests it cannot."""
+        """For whom the route cannot be staffed: ("",) for everybody, else the approvers whose own requests."""
         key = (route, staff, asking)
         found = self._verdicts.get(key)
         if found is None:
@@ -155,7 +158,7 @@ class _People:
 
 
 def _works(route: Route, staff: Staff, excluded: frozenset[str]) -> bool:
-    """Just what a submit does: the requester leaves the pools, `all` counts who is left, and different people must do."""
+    """Just what a submit does: the requester leaves the pools, and `all` counts who is left."""
     needs = []
     for level, quorum in route:
         pool = staff[LEVELS.index(level)] - excluded
@@ -183,17 +186,3 @@ def _where(trouble: _Trouble) -> str:
     case = trouble.example
     more = {1: "", 2: " and one more such place"}.get(trouble.count, f" and {trouble.count - 1} more such places")
     return f"{case['category_id']} in {case['department_id']} ({case['region']}){more}"
-
-
-def _finding(
-    rule: Rule, severity: Literal["error", "warning"], code: str, text: str, example: dict[str, str]
-) -> Finding:
-    return Finding(
-        severity=severity,
-        code=code,
-        rule_ids=(rule.id,),
-        message=text,
-        line=rule.line,
-        column=rule.column,
-        example=dict(example),
-    )

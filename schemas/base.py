@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 #: Control characters other than newline and tab; also lone surrogates, which no UTF-8 can carry.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff]")
@@ -37,7 +37,9 @@ def _uuid(text: str) -> str:
 Uuid = Annotated[str, AfterValidator(_uuid)]
 #: Ids of reference data and users: what the demo organisation's names look like.
 EntityId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
-Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_control), AfterValidator(_not_blank)]
+Title = Annotated[
+    str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_control), AfterValidator(_not_blank)
+]
 LongText = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_no_control)]
 #: A text that must say something: a rejection's comment.
 RequiredText = Annotated[
@@ -59,7 +61,7 @@ class Wire(BaseModel):
 class Stored(Wire):
     """As `Wire`, for what was written by an earlier or later version of ourselves: unknown fields are left alone."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=False)
 
 
 def rfc3339(ms: int) -> str:

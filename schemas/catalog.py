@@ -99,4 +99,4 @@ class Catalog:
     def entities(self) -> Iterator[Entity]:
         """Everything, kind by kind."""
         for table in (self.departments, self.users, self.categories, self.reasons, self.assignments, self.rules):
-            yield from table.values()  # type: ignore[attr-defined]
+            yield from table.values()

@@ -98,9 +98,9 @@ Command = Annotated[
     Field(discriminator="type"),
 ]
 
-COMMANDS: TypeAdapter[
-    SubmitRequest | Approve | Reject | Rollback | Withdraw | Reassign | Comment | CloseWindow
-] = TypeAdapter(Command)
+COMMANDS: TypeAdapter[SubmitRequest | Approve | Reject | Rollback | Withdraw | Reassign | Comment | CloseWindow] = (
+    TypeAdapter(Command)
+)
 
 #: Parts of a command that do not belong to what it asks for: a retry may differ in them.
 NOT_PAYLOAD = frozenset(

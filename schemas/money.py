@@ -53,8 +53,11 @@ def parse_bound(amount: str, currency: str) -> int:
     whole, fraction = match.group(1), match.group(2) or ""
     if len(fraction) > exponent:
         allowed = {0: "no decimals", 1: "at most 1 decimal"}.get(exponent, f"at most {exponent} decimals")
-        raise MoneyError(f'"{amount}" has {len(fraction)} decimals, and {currency} has {allowed}: write "{whole}" or the like')
-    return int(whole) * 10**exponent + int((fraction + "0" * exponent)[:exponent] or 0)
+        raise MoneyError(
+            f'"{amount}" has {len(fraction)} decimals, and {currency} has {allowed}: write "{whole}" or the like'
+        )
+    scale: int = 10**exponent
+    return int(whole) * scale + int((fraction + "0" * exponent)[:exponent] or 0)
 
 
 def parse_minor(amount: str, currency: str) -> int:
@@ -78,7 +81,8 @@ def format_minor(minor: int, currency: str) -> str:
 def max_minor(currency: str) -> int:
     """The largest amount the grammar can say, in minor units: 12 digits and up to 3 decimals."""
     exponent = exponent_of(currency)
-    return _MAX_WHOLE * 10**exponent + (10 ** min(exponent, 3) - 1) * 10 ** max(exponent - 3, 0)
+    largest: int = _MAX_WHOLE * 10**exponent + (10 ** min(exponent, 3) - 1) * 10 ** max(exponent - 3, 0)
+    return largest
 
 
 def ratio(currency: str, base: str, rate: Decimal) -> tuple[int, int]:

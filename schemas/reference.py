@@ -166,4 +166,6 @@ class RemoveEntity(ReferenceCommandBase):
 
 
 ReferenceCommand = PutEntity | RemoveEntity
-REFERENCE_COMMANDS: TypeAdapter[ReferenceCommand] = TypeAdapter(Annotated[ReferenceCommand, Field(discriminator="type")])
+REFERENCE_COMMANDS: TypeAdapter[ReferenceCommand] = TypeAdapter(
+    Annotated[ReferenceCommand, Field(discriminator="type")]
+)

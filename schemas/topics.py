@@ -49,11 +49,17 @@ _LARGE = {"max.message.bytes": str(4 * 1024 * 1024)}
 _FOR_EVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}
 #: Small segments and an eager cleaner keep a cold recovery short.
-_EAGER = {"min.cleanable.dirty.ratio": "0.2", "segment.bytes": str(64 * 1024 * 1024), "max.compaction.lag.ms": "3600000"}
+_EAGER = {
+    "min.cleanable.dirty.ratio": "0.2",
+    "segment.bytes": str(64 * 1024 * 1024),
+    "max.compaction.lag.ms": "3600000",
+}
 
 TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(COMMANDS, _delete(14) | _APPEND_TIME, "commands, keyed by request id"),
-    TopicSpec(REFERENCE_COMMANDS, _delete(14) | _APPEND_TIME | _LARGE, "changes of reference data, one writer", partitions=1),
+    TopicSpec(
+        REFERENCE_COMMANDS, _delete(14) | _APPEND_TIME | _LARGE, "changes of reference data, one writer", partitions=1
+    ),
     TopicSpec(REFERENCE, _COMPACT, "current reference data and every rules version", partitions=1),
     TopicSpec(AUDIT, _FOR_EVER | _LARGE, "audit records, each with its event"),
     TopicSpec(SECURITY, _delete(14) | _APPEND_TIME, "logins, refusals at the door, from gateways"),
@@ -62,7 +68,9 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(DEAD_LETTERS, _delete(30) | _LARGE, "records that could not be processed"),
     TopicSpec(REQUESTS_CHANGELOG, _COMPACT, "table of requests", tuned=_EAGER),
     TopicSpec(WINDOWS_CHANGELOG, _COMPACT, "table of open rollback windows", tuned=_EAGER),
-    TopicSpec(CHAINS_CHANGELOG, _COMPACT | _APPEND_TIME, "table of audit chain heads that belong to no request", tuned=_EAGER),
+    TopicSpec(
+        CHAINS_CHANGELOG, _COMPACT | _APPEND_TIME, "table of audit chain heads that belong to no request", tuned=_EAGER
+    ),
     TopicSpec(SESSIONS_CHANGELOG, _COMPACT, "table of the audit chains of sign-ins", tuned=_EAGER),
     TopicSpec(CATALOG_CHANGELOG, _COMPACT, "table of reference data", partitions=1, tuned=_EAGER),
 )

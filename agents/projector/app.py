@@ -22,7 +22,7 @@ from agents.projector import metrics
 from agents.projector.consumer import PollConsumer, PollSchema, PollTransport
 from agents.projector.projector import Projector
 from agents.projector.record import Poison
-from agents.projector.store import Store
+from agents.projector.store import Store, Unavailable
 from ops import logging as logs
 from ops.settings import Settings
 from ops.stack.errors import StackError
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 POLL_RECORDS = 500
 #: Not ready while more records than this are not yet applied.
 LAG_LIMIT = 5_000
-WATCH_INTERVAL = 1.0
+WATCH_INTERVAL = 2.0
 COMMIT_INTERVAL = 5.0
 #: Seconds without progress while there is lag and PostgreSQL answers: the process is stuck, and ends.
 STALL_LIMIT = 60.0
@@ -100,13 +100,28 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
             if time.monotonic() - committed > COMMIT_INTERVAL:
                 committed = time.monotonic()
                 await self._commit()
+            await self._look_for_rebuild()
+
+    async def _look_for_rebuild(self) -> None:
+        """Notice offsets that were set back (`athena projector rebuild`) although nothing new arrives; a sign of life, too."""
+        before = dict(self.projector.applied)
+        if not before:
+            return
+        with contextlib.suppress(Unavailable):
+            found = await self.projector.look(list(before))
+            if any(found[partition] < offset for partition, offset in before.items()):
+                log.warning("the offsets in PostgreSQL were set back; going there", offsets=found)
+                self.poll_consumer.resync()
 
     def _measure(self) -> int:
         """The lag of all assigned partitions together; sets the gauges."""
         total = 0
         reading = self.poll_consumer.applied()
-        for tp in reading:
+        for tp, read in reading.items():
             applied = self.projector.applied.get(tp.partition, 0)
+            if applied >= read:
+                # What is left at the end of the log may be control records, which no one is given.
+                applied = max(applied, self.poll_consumer.position_of(tp) or 0)
             end = self.poll_consumer.highwater(tp) or 0
             lag = max(0, end - applied)
             total += lag
@@ -119,7 +134,9 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
     async def _commit(self) -> None:
         """Tell the group coordinator where we are; only lag tools read it."""
         offsets = {
-            TopicPartition(topics.AUDIT, tp.partition): OffsetAndMetadata(self.projector.applied.get(tp.partition, 0), "")
+            TopicPartition(topics.AUDIT, tp.partition): OffsetAndMetadata(
+                self.projector.applied.get(tp.partition, 0), ""
+            )
             for tp in self.poll_consumer.applied()
         }
         if not offsets:

@@ -144,12 +144,19 @@ class Batch:
             chain.last, chain.last_hash = seq, record["hash"]
         elif seq > chain.last:
             # After a repeat of older ones: these must be applied already.
-            chain.last, chain.last_hash, chain.need_seq, chain.need_hash = seq, record["hash"], seq - 1, record["prev_hash"]
+            chain.last, chain.last_hash, chain.need_seq, chain.need_hash = (
+                seq,
+                record["hash"],
+                seq - 1,
+                record["prev_hash"],
+            )
 
     def _request(self, record: dict[str, Any], document: dict[str, Any]) -> None:
         id_, version, action = record["request_id"], record["version"], record["action"]
         if document["id"] != id_ or document["version"] != version:
-            raise Poison(f"request {id_} version {version} carries the document of {document['id']} version {document['version']}")
+            raise Poison(
+                f"request {id_} version {version} carries the document of {document['id']} version {document['version']}"
+            )
         request = self._requests.get(id_)
         keeps = action in _KEEPS_VOTES
         if request is None:
@@ -211,9 +218,7 @@ class Batch:
                 )
             )
             participants += [(id_, approver, created, approver in waiting) for approver in request.approvers]
-            votes += [
-                (id_, *key, *vote) for key, vote in request.votes.items() if standing.get(key) == vote[1]
-            ]
+            votes += [(id_, *key, *vote) for key, vote in request.votes.items() if standing.get(key) == vote[1]]
         return [
             *_transpose(offsets, 3),
             *_transpose(self.rows, 27),

@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 from faust import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -86,6 +87,12 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
         """Where reading is, by partition."""
         return dict(self._next)
 
+    def position_of(self, tp: TP) -> int | None:
+        """Where the next fetched record would be: past control records, which are never handed out."""
+        assignment = self._thread._ensure_consumer()._subscription.subscription.assignment
+        state = assignment.state_value(TopicPartition(*tp)) if assignment is not None else None
+        return None if state is None or not state.has_valid_position else int(state.position)
+
     async def perform_seek(self) -> None:
         """Called by Faust after every assignment: PostgreSQL may be away just now, so the seek is done at the next poll."""
         self.resync()
@@ -107,7 +114,7 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
         slices = []
         for tp, found in records.items():
             if tp in self._next and found:
-                last = found[-1].offset + 1
+                last = max(found[-1].offset + 1, self.position_of(tp) or 0)
                 if found[0].offset < self._next[tp]:
                     log.warning("the log went back; seeking again", partition=tp.partition, offset=found[0].offset)
                     self.resync()
@@ -173,7 +180,9 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
 def _check(tp: TP, offset: int, begin: int, end: int) -> None:
     """The log must still hold what comes next, and must hold what was applied."""
     if offset > end:
-        raise Poison(f"the log ends at {end}, but {offset} records were applied: it has lost records", tp.partition, offset)
+        raise Poison(
+            f"the log ends at {end}, but {offset} records were applied: it has lost records", tp.partition, offset
+        )
     if offset < begin:
         raise Poison(f"the log begins at {begin}, but only those before {offset} were applied", tp.partition, offset)
 

@@ -74,13 +74,22 @@ class Projector:
         Raises:
             Unavailable: PostgreSQL did not answer.
         """
+        self.applied = await self.look(partitions)
+        return dict(self.applied)
+
+    async def look(self, partitions: list[int]) -> dict[int, int]:
+        """The offsets as PostgreSQL has them now.
+
+        Raises:
+            Unavailable: PostgreSQL did not answer.
+        """
         try:
-            self.applied = await self.store.offsets(partitions)
+            found = await self.store.offsets(partitions)
         except Unavailable as error:
             self._failed(error)
             raise
         self._answered()
-        return self.applied
+        return found
 
     async def _write(self, batch: Batch, epoch: int) -> bool:
         pause = FIRST_PAUSE
@@ -109,10 +118,10 @@ class Projector:
         if self.waiting_for_database:
             log.info("PostgreSQL answers again")
         self.waiting_for_database = False
-        self.progress_at = time.monotonic()
 
     def _count(self, poll: Poll, batch: Batch, seconds: float) -> None:
         self.applied.update(batch.nexts)
+        self.progress_at = time.monotonic()
         metrics.BATCHES.inc()
         metrics.RECORDS.inc(sum(len(part.records) for part in poll.slices))
         metrics.SECONDS.observe(seconds)

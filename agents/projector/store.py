@@ -63,7 +63,8 @@ class Store:
         wanted = sorted(partitions)
         async with self._lock, self._guard() as connection:
             await connection.execute(
-                "INSERT INTO audit.applied_offsets (partition, next_offset) SELECT unnest($1::int[]), 0 ON CONFLICT DO NOTHING", wanted
+                "INSERT INTO audit.applied_offsets (partition, next_offset) SELECT unnest($1::int[]), 0 ON CONFLICT DO NOTHING",
+                wanted,
             )
             rows = await connection.fetch(
                 "SELECT partition, next_offset FROM audit.applied_offsets WHERE partition = ANY($1::int[])", wanted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path. `answers` are the models by status (None: no body), `problems` the statuses of its errors."""
+    """One method of one path. `answers` are models by status (None: no body), `problems` the statuses of its errors."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class Endpoint:
     body: type[BaseModel] | None
     body_required: bool
     query: Sequence[Query]
-    answers: dict[int, type[BaseModel] | None]
+    answers: Mapping[int, type[BaseModel] | None]
     problems: frozenset[int]
     command: bool
     yaml: bool
@@ -63,7 +63,7 @@ class Group:
         self,
         method: str,
         path: str,
-        answers: dict[int, type[BaseModel] | None],
+        answers: Mapping[int, type[BaseModel] | None],
         *,
         signed_in: bool = True,
         roles: bool = False,

@@ -1,4 +1,4 @@
-"""The outermost layer of every call: correlation, rate limit of the address, the answer's common headers, problems, metrics."""
+"""The outermost layer of every call: correlation, the address's rate limit, common headers, problems, metrics."""
 
 from __future__ import annotations
 

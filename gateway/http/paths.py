@@ -1,4 +1,4 @@
-"""Finds the endpoint of a method and path. A table of its own: the framework's list of patterns costs more than a call does."""
+"""Finds the endpoint of a method and path, in a table of its own: the framework's list of patterns costs too much."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ _WAIT = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?")
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """`seconds` to wait; 0 is not at all. `applied` is the answer's `Preference-Applied`, None where nothing was asked for."""
+    """`seconds` to wait; 0 is not at all. `applied` is the answer's `Preference-Applied`, if any."""
 
     seconds: float
     applied: bytes | None
@@ -24,10 +24,10 @@ def preference(header: str | None, default: float) -> Preference:
     respond_async = False
     wait: float | None = None
     for part in header.split(","):
-        token = part.partition(";")[0].strip().lower()
-        if token == "respond-async":
+        word = part.partition(";")[0].strip().lower()
+        if word == "respond-async":
             respond_async = True
-        elif wait is None and (match := _WAIT.fullmatch(token)):
+        elif wait is None and (match := _WAIT.fullmatch(word)):
             wait = min(float(match.group(1)), LONGEST)
     if wait is not None:
         return Preference(wait, b"wait=%d" % wait)

@@ -35,7 +35,7 @@ class FieldError(TypedDict):
     detail: str
 
 
-class Problem(Exception):  # noqa: N818 - a problem is what RFC 9457 calls it
+class Problem(Exception):
     """Raised anywhere in a call; the edge answers it."""
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Sessions and their tokens: opened at sign-in, carried on by refresh tokens, ended by logout or by a token's second use.
+"""Sessions and their tokens: opened at sign-in, carried on by refresh tokens, ended by logout or a token's second use.
 
-The successor of a refresh token is derived from it with a key that only gateways have. So a client that lost the answer gets
-the same one again, and the database still holds nothing but hashes.
+The successor of a refresh token is derived from it with a key that only gateways have. So a client that lost the answer
+gets the same one again, and the database still holds nothing but hashes.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Grants:
     def _grant(self, user: User, session_id: str, refresh: str, issued: int, session_ends: datetime) -> Grant:
         lifetime = max(1, min(LIFETIME, int(session_ends.timestamp()) - issued))
         jti = derived_id("access token", session_id, _hash(refresh).hex())
-        access = self._tokens.issue(user.id, session_id, user.roles, jti, issued, lifetime)
+        access = self._tokens.issue(user.id, session_id, user.roles, jti=jti, issued=issued, lifetime=lifetime)
         document = {"access_token": access, "token_type": "Bearer", "expires_in": lifetime, "refresh_token": refresh}
         return Grant(user.id, document)
 

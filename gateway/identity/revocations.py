@@ -1,4 +1,4 @@
-"""Which sessions were ended: polled from PostgreSQL, so that the end of a session is known on every gateway within a second."""
+"""Which sessions were ended: polled from PostgreSQL, so that every gateway knows within a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Access tokens: JWTs per RFC 9068 and RFC 8725. EdDSA alone, our keys alone; nothing in a token's header chooses a key but `kid`."""
+"""Access tokens: JWTs per RFC 9068 and RFC 8725. EdDSA alone, our keys alone, chosen by `kid` alone."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class Tokens:
         public = ("kty", "crv", "x", "kid")
         self.jwks = {"keys": [{k: jwk[k] for k in public} | {"use": "sig", "alg": ALGORITHM} for jwk in jwks]}
 
-    def issue(self, user_id: str, session_id: str, roles: tuple[str, ...], jti: str, issued: int, lifetime: int) -> str:
+    def issue(
+        self, user_id: str, session_id: str, roles: tuple[str, ...], *, jti: str, issued: int, lifetime: int
+    ) -> str:
         """A signed token, valid for `lifetime` seconds from `issued`; the same arguments give the same token."""
         claims: dict[str, Any] = {
             "iss": self._issuer,

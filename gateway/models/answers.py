@@ -1,4 +1,4 @@
-"""The shapes of answers, for the OpenAPI document; the answers themselves come from the log and the read side as they are."""
+"""The shapes of answers, for the OpenAPI document; the answers come from the log and the read side as they are."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ class AuditItem(Shape):
 
 class AuditBreak(Shape):
     entity: str
-    seq: int | None
+    seq: int
     why: str
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable
 from typing import Any
 
 from gateway.http.answers import Answer, etag, json_answer
@@ -40,28 +39,31 @@ async def _page(call: Call, name: str, table: dict[str, Any], roles: frozenset[s
     return json_answer(document, headers=((b"etag", tag),))
 
 
-def _list(
-    path: str, shape: type[answers.Shape], table: Callable[[Call], dict[str, Any]], roles: frozenset[str] | None
-) -> None:
-    async def handler(call: Call) -> Answer:
-        return await _page(call, path, table(call), roles)
-
-    handler.__name__ = path.removeprefix("/")
-    handler.__doc__ = f"All {path.removeprefix('/')}, in the order of their ids."
-    declare = group.endpoint(
-        "GET",
-        path,
-        {200: answers.Page[shape]},
-        roles=roles is not None,
-        query=(LIMIT, CURSOR),  # type: ignore[valid-type]
-    )
-    declare(handler)
+_PAGE = (LIMIT, CURSOR)
 
 
-_list("/departments", answers.Department, lambda call: call.services.catalog.departments, None)
-_list("/categories", answers.Category, lambda call: call.services.catalog.categories, None)
-_list("/reasons", answers.Reason, lambda call: call.services.catalog.reasons, None)
-_list("/assignments", answers.Assignment, lambda call: call.services.catalog.assignments, SEES_ALL)
+@group.endpoint("GET", "/departments", {200: answers.Page[answers.Department]}, query=_PAGE)
+async def departments(call: Call) -> Answer:
+    """All departments, in the order of their ids."""
+    return await _page(call, "departments", call.services.catalog.departments, None)
+
+
+@group.endpoint("GET", "/categories", {200: answers.Page[answers.Category]}, query=_PAGE)
+async def categories(call: Call) -> Answer:
+    """All categories, in the order of their ids."""
+    return await _page(call, "categories", call.services.catalog.categories, None)
+
+
+@group.endpoint("GET", "/reasons", {200: answers.Page[answers.Reason]}, query=_PAGE)
+async def reasons(call: Call) -> Answer:
+    """All reasons, in the order of their ids."""
+    return await _page(call, "reasons", call.services.catalog.reasons, None)
+
+
+@group.endpoint("GET", "/assignments", {200: answers.Page[answers.Assignment]}, roles=True, query=_PAGE)
+async def assignments(call: Call) -> Answer:
+    """All assignments, in the order of their ids."""
+    return await _page(call, "assignments", call.services.catalog.assignments, SEES_ALL)
 
 
 @group.endpoint("GET", "/rules", {200: answers.RulesVersion}, roles=True, problems=(404,), yaml=True)

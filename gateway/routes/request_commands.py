@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+from pydantic import BaseModel
+
 from gateway.http.answers import Answer
 from gateway.http.bodies import read_body
 from gateway.http.call import Call
@@ -23,7 +25,7 @@ group = Group("Requests")
 
 SALES = frozenset({"sales"})
 ADMIN = frozenset({"admin"})
-CHANGED: dict[int, type[answers.Shape] | None] = {200: answers.Request, 202: answers.Command}
+CHANGED: dict[int, type[BaseModel]] = {200: answers.Request, 202: answers.Command}
 #: How long the read side gets to show a request that was filed a moment ago, in seconds.
 _READ_SIDE_LAG = 2.0
 

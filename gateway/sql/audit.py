@@ -25,7 +25,7 @@ async def page(
     after: tuple[datetime, str, int] | None,
     limit: int,
 ) -> list[Row]:
-    """Records that match all filters, one more than `limit` when there are more. `since` inclusive, `until` exclusive."""
+    """Records that match all filters, one more than `limit` if there are more. `since` inclusive, `until` exclusive."""
     values: list[Any] = []
     where: list[str] = []
     for value, condition in (

@@ -56,8 +56,8 @@ class Chain:
         self.seq = 0
         self.hash = GENESIS
         self.version = 0
-        #: Last accepted version by request, of the chains that ended since the last look.
-        self.ended: dict[str, int] = {}
+        #: By request, last accepted version and last seq of the chains that ended since the last look.
+        self.ended: dict[str, tuple[int, int]] = {}
 
     def walk(self, rows: list[Row]) -> None:
         """Check the next records."""
@@ -78,17 +78,19 @@ class Chain:
     def end(self) -> None:
         """The chain walked along last has no more records."""
         if self.entity is not None and self.entity.startswith("request:"):
-            self.ended[self.entity.removeprefix("request:")] = self.version
+            self.ended[self.entity.removeprefix("request:")] = (self.version, self.seq)
 
     def compare(self, versions: dict[str, int]) -> None:
         """Hold the ended chains against the versions of their requests: a chain whose tail was cut off is too short."""
-        for request_id, version in self.ended.items():
+        for request_id, (version, seq) in self.ended.items():
             found = versions.get(request_id)
             if found is not None and found != version:
-                self._broken(f"request:{request_id}", None, f"ends at version {version}, but the request has {found}")
+                self._broken(
+                    f"request:{request_id}", seq + 1, f"ends at version {version}, but the request has {found}"
+                )
         self.ended.clear()
 
-    def _broken(self, entity: str, seq: int | None, why: str) -> None:
+    def _broken(self, entity: str, seq: int, why: str) -> None:
         if self.verdict.first_break is None:
             self.verdict.first_break = {"entity": entity, "seq": seq, "why": why}
 
@@ -98,41 +100,48 @@ class Chain:
         if row["prev_hash"] != self.hash:
             return "prev_hash is not the hash of the record before"
         try:
-            record = {name: row[name] for name in CHAINED}
-            record["actor_roles"] = list(row["actor_roles"])
-            record["commitments"] = orjson.loads(row["commitments"])
-            if chain_hash(record) != row["hash"]:
-                return "hash is not that of the record's fields"
-            event = None if row["event"] is None else orjson.loads(row["event"])
-            if (None if event is None else content_hash(event)) != row["content"]:
-                return "content is not the hash of the event"
-            personal = {} if row["personal"] is None else orjson.loads(row["personal"])
-            for name, text in personal.items():
-                if commitment(row["salt"], name, text) != record["commitments"].get(name):
-                    return f"the personal field {name} is not what was committed to"
+            return _content_breaks(row)
         except (ValueError, TypeError, AttributeError) as error:
             return f"cannot be read: {type(error).__name__}"
-        return None
+
+
+def _content_breaks(row: Row) -> str | None:
+    """Why the record is not what its hash says; None when it is."""
+    record = {name: row[name] for name in CHAINED}
+    record["actor_roles"] = list(row["actor_roles"])
+    record["commitments"] = orjson.loads(row["commitments"])
+    if chain_hash(record) != row["hash"]:
+        return "hash is not that of the record's fields"
+    event = None if row["event"] is None else orjson.loads(row["event"])
+    if (None if event is None else content_hash(event)) != row["content"]:
+        return "content is not the hash of the event"
+    personal = {} if row["personal"] is None else orjson.loads(row["personal"])
+    for name, text in personal.items():
+        if commitment(row["salt"], name, text) != record["commitments"].get(name):
+            return f"the personal field {name} is not what was committed to"
+    return None
 
 
 async def verify(database: Database, request_id: str | None) -> Verdict:
     """Recompute the chain of one request, or all chains, in one snapshot and in bounded memory. Raises Problem 503."""
     verdict = Verdict()
     chain = Chain(verdict)
-    async with database.connection() as connection:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            await connection.execute(f"SET LOCAL statement_timeout = '{_MINUTES}min'")
-            async for rows in _batches(connection, request_id):
-                await asyncio.to_thread(chain.walk, rows)
-                if verdict.first_break is not None:
-                    return verdict
-                await _compare(connection, chain)
-            chain.end()
+    async with (
+        database.connection() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        await connection.execute(f"SET LOCAL statement_timeout = '{_MINUTES}min'")
+        async for rows in _batches(connection, request_id):
+            await asyncio.to_thread(chain.walk, rows)
+            if verdict.first_break is not None:
+                return verdict
             await _compare(connection, chain)
-            if verdict.first_break is None:
-                missing = await connection.fetchval(_WITHOUT_CHAIN, request_id, timeout=_MINUTES * 60)
-                if missing is not None:
-                    verdict.first_break = {"entity": missing, "seq": 1, "why": "the request has no audit chain"}
+        chain.end()
+        await _compare(connection, chain)
+        if verdict.first_break is None:
+            missing = await connection.fetchval(_WITHOUT_CHAIN, request_id, timeout=_MINUTES * 60)
+            if missing is not None:
+                verdict.first_break = {"entity": missing, "seq": 1, "why": "the request has no audit chain"}
     return verdict
 
 

@@ -1,4 +1,4 @@
-"""The pool of connections to PostgreSQL. What PostgreSQL cannot answer is a problem 503, never an exception of the driver."""
+"""The connections to PostgreSQL. What it cannot answer is a problem 503, never an exception of the driver."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ async def of_request(database: Database, request_id: str, after_version: int, li
 
 
 async def decisions(database: Database, user_id: str, after: tuple[datetime, str, int] | None, limit: int) -> list[Row]:
-    """The user's approvals and rejections, newest first. `rollback_until` is there for the newest standing decision of a
+    """The user's approvals and rejections, newest first. `rollback_until` is that of the newest standing decision of a
     request whose window is open."""
     if after is None:
         return await database.rows(_FIRST_DECISIONS + _ORDER, user_id, limit + 1)

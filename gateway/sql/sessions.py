@@ -61,7 +61,7 @@ async def insert(database: Database, user_id: str, device_id: str | None, expire
 async def use(
     database: Database, token_hash: bytes, successor_hash: bytes, device: str, retry_seconds: float
 ) -> Used | None:
-    """Use up a refresh token and put its successor in its place; None for one that is unknown or of an ended session."""
+    """Use up a refresh token and put its successor in its place; None for an unknown one or an ended session."""
     async with database.connection() as connection, connection.transaction():
         row = await connection.fetchrow(_LOCK, token_hash, retry_seconds)
         if row is None or not row["alive"]:

@@ -16,7 +16,7 @@ MAX_REMEMBERED = 20_000
 
 
 class Issued:
-    """The newest 20,000 in memory; those answered with 202 in PostgreSQL too, so that every gateway keeps the promise."""
+    """The newest 20,000 in memory; those answered with 202 in PostgreSQL too, for every gateway to keep the promise."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -22,7 +22,7 @@ _STOP_SECONDS = 2.0
 
 
 class Producer:
-    """Sends records. A send that was not acknowledged in time may still arrive: commands are told apart by their ids."""
+    """Sends records. A send that was not acknowledged in time may still arrive: a command's id tells a repeat."""
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap

@@ -50,7 +50,7 @@ class SecurityLog:
             action=action,
             outcome=outcome,
             user_id=user_id,
-            roles=list(roles),
+            roles=tuple(roles),
             code=code,
             correlation_id=call.correlation_id,
             source_address=call.address,

@@ -150,3 +150,14 @@ if ! jars_current; then
   fi
   mv "$JARS.partial" "$JARS"
 fi
+
+# --- The broker's classes ready to map, for this Java and these jars; without it the broker starts too, more slowly.
+
+java_and_jars() { "${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1; cat "$JARS/.setup"; }
+ARCHIVE=.dist/kafka.jsa
+if ! cmp -s <(java_and_jars) "$ARCHIVE.setup"; then
+  say "preparing the broker's classes"
+  rm -f "$ARCHIVE"
+  .venv/bin/python -m ops.stack.class_archive || true
+  java_and_jars > "$ARCHIVE.setup"
+fi

@@ -9,7 +9,7 @@ import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import CATEGORIES, DEPARTMENTS, EXAMPLE, PEOPLE, Assigned, large, rules
+from rule_samples import CATEGORIES, DEPARTMENTS, EXAMPLE, PEOPLE, Assigned, large, rules
 
 from rules.check import Reference, check
 from rules.engine import Facts

@@ -7,12 +7,13 @@ import time
 from decimal import Decimal
 from typing import Any
 
+import durable.engine as library
 import oracle
 import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import CATEGORIES, CURRENCIES, DEPARTMENTS, EXAMPLE, large, rules
+from rule_samples import CATEGORIES, CURRENCIES, DEPARTMENTS, EXAMPLE, large, rules
 
 from rules import engine as engine_module
 from rules.engine import EngineError, Facts, RulesEngine
@@ -161,8 +162,6 @@ def test_no_more_rulesets_are_kept_than_allowed(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_stalled_action_never_answers_for_the_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """The library drops an action that took ten seconds (or saw the clock jump) but keeps its event."""
-    import durable.engine as library
-
     engine = RulesEngine(parse_rules(EXAMPLE), 1)
     clock, real = [0.0], library._unix_now
     monkeypatch.setattr(library, "_unix_now", lambda: clock.append(clock[-1] + 11) or clock[-1])  # type: ignore[func-returns-value]

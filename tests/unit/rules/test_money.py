@@ -29,7 +29,8 @@ def test_an_amount_becomes_minor_units_of_its_currency(amount: str, currency: st
 @pytest.mark.parametrize(
     ("amount", "currency"),
     [
-        ("0", "EUR"), ("0.00", "EUR"), ("-1", "EUR"), ("01", "EUR"), ("1.", "EUR"), (".5", "EUR"), ("1e3", "EUR"), ("", "EUR"),
+        ("0", "EUR"), ("0.00", "EUR"), ("-1", "EUR"), ("01", "EUR"), ("1.", "EUR"), (".5", "EUR"), ("1e3", "EUR"),
+        ("", "EUR"),
         ("1,000", "EUR"), ("1.001", "EUR"), ("1.0", "JPY"), ("1.0001", "KWD"), ("1000000000000", "EUR"), (" 1", "EUR"),
         ("1\n", "EUR"), ("١", "EUR"), ("1", "eur"), ("1", "EU"), ("1", "EURO"), ("1", ""), ("1", "ÄÖÜ"), ("1", "EUR\n"),
     ],

@@ -6,7 +6,7 @@ from itertools import combinations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import PEOPLE, Assigned
+from rule_samples import PEOPLE, Assigned
 
 from rules.staffing import Pools, can_staff, quorum_number, resolve_pool
 

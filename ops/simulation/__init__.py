@@ -1,0 +1,1 @@
+"""A deterministic simulator: the real deciding code against an in-memory log, with faults, under one seed."""
