@@ -64,21 +64,32 @@ class FencedProducer:
         self._producer = producer
 
     async def _raise_epoch(self, partitions: list[tuple[str, int]]) -> tuple[int, int]:
-        claimer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap, client_id=f"{self._identity}-claim", transactional_id=self._identity
-        )
-        await claimer.start()
+        claimer = await self._claimer()
         try:
-            manager = claimer._txn_manager
             for topic in {topic for topic, _ in partitions}:
                 await claimer.client.add_topic(topic)
             await claimer.begin_transaction()
             for topic, partition in partitions:
-                manager.maybe_add_partition_to_txn(TopicPartition(topic, partition))
+                claimer._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, partition))
             await claimer.abort_transaction()
-            return manager.producer_id, manager.producer_epoch
         finally:
             await claimer.stop()
+        # The broker answers the abort before the markers are written. It gives the identity out again only after they are.
+        settled = await self._claimer()
+        try:
+            return settled._txn_manager.producer_id, settled._txn_manager.producer_epoch
+        finally:
+            await settled.stop()
+
+    async def _claimer(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            client_id=f"{self._identity}-claim",
+            transactional_id=self._identity,
+            retry_backoff_ms=20,
+        )
+        await producer.start()
+        return producer
 
     async def append(self, topic: str, partition: int, rows: Rows) -> int:
         """Append rows in order and wait for all in-sync replicas; the offset of the last one.

@@ -59,8 +59,9 @@ def _audit(
                 personal[name] = text
     elif emission.comment is not None:
         personal["comment"] = emission.comment
-    if emission.source_address is not None:
-        personal["source_address"] = emission.source_address
+    for name in ("source_address", "device_time"):
+        if (value := getattr(emission, name)) is not None:
+            personal[name] = value
     at = rfc3339(emission.at)
     chained = {
         "schema_version": SCHEMA_VERSION,
@@ -106,6 +107,7 @@ def _audit(
 def outcome(emission: Emission, request: bytes | None, partition: int) -> Output:
     """The outcome of one command; `request` as JSON bytes."""
     accepted = emission.code is None
+    shown = accepted or emission.visible
     body = {
         "schema_version": SCHEMA_VERSION,
         "command_id": emission.command_id,
@@ -113,14 +115,14 @@ def outcome(emission: Emission, request: bytes | None, partition: int) -> Output
         "code": emission.code,
         "detail": None if emission.code is None else DETAIL[Code(emission.code)],
         "request_id": emission.request_id,
-        "version": emission.version or None,
+        "version": (emission.version or None) if shown else None,
         "partition": partition,
         "offset": emission.offset,
-        "request": orjson.Fragment(request) if request is not None and (accepted or emission.visible) else None,
+        "request": orjson.Fragment(request) if request is not None and shown else None,
         "pointer": emission.pointer,
     }
     found = headers(
-        id_=derived_id(emission.command_id, "outcome", emission.code or ""),
+        id_=derived_id(emission.command_id, "outcome", emission.offset),
         type_="athena.outcome." + ("accepted" if accepted else "refused"),
         source=SOURCE,
         time=rfc3339(emission.at),

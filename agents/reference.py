@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import traceback
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -32,8 +35,8 @@ SOURCE = "athena/worker"
 class EntityRecord:
     """One entity in the worker's table: as it is, the head of its audit chain, and the last commands' outputs.
 
-    `commands` maps command ids to (payload hash, outcome JSON, offset); `kept` holds the outputs of commands whose offset may
-    not be committed: offset → list of (topic, key, value, type, time, subject, correlation id).
+    `commands` maps command ids to (payload hash, outcome row as JSON); `kept` holds the outputs of commands whose offset may
+    not be committed, as (offset, packed rows). A row is (topic, key, value, type, time, subject, correlation id, id).
     """
 
     entity: dict[str, Any] | None = None
@@ -42,7 +45,11 @@ class EntityRecord:
     offset: int = -1
     at: int = 0
     commands: dict[str, tuple[str, str]] = field(default_factory=dict)
-    kept: list[tuple[int, list[list[str | None]]]] = field(default_factory=list)
+    kept: list[tuple[int, str]] = field(default_factory=list)
+
+    def copy(self) -> EntityRecord:
+        """One that can be changed without changing this one."""
+        return replace(self, commands=dict(self.commands), kept=list(self.kept))
 
     def encode(self) -> bytes:
         return orjson.dumps([getattr(self, name) for name in self.__slots__])
@@ -72,29 +79,43 @@ class ReferenceShard:
         try:
             command = REFERENCE_COMMANDS.validate_json(record.value or b"")
         except ValueError as error:
-            effects.outputs.append(dead_letter(record, str(error), None))
-            if (failed := failed_outcome(record, 0)) is not None:
-                effects.outputs.append(failed)
+            self._dead(record, effects, error)
             return
+        try:
+            self._decide(command, record, effects)
+        except Exception as error:
+            # A bug in deciding must not stop the administration; `_apply` keeps nothing before its last lines.
+            self._dead(record, effects, error, traceback.format_exc(limit=20))
+
+    @staticmethod
+    def _dead(record: Incoming, effects: Effects, error: Exception, trace: str | None = None) -> None:
+        effects.outputs.append(dead_letter(record, str(error) or repr(error), trace))
+        if (failed := failed_outcome(record, record.partition)) is not None:
+            effects.outputs.append(failed)
+
+    def _decide(self, command: ReferenceCommand, record: Incoming, effects: Effects) -> None:
         chain = self._chain_of(command)
         found = self._records.get(chain) or EntityRecord()
-        if record.offset <= found.offset:
-            for offset, rows in found.kept:
-                if offset == record.offset:
-                    effects.outputs += [self._output(row) for row in rows]
-            return
+        for offset, packed in found.kept:
+            if offset == record.offset:
+                effects.outputs += [self._output(row) for row in _unpacked(packed)]
+                return
         hash_ = payload_hash(command)  # type: ignore[arg-type]
         known = found.commands.get(command.command_id)
         if known is not None and known[0] == hash_:
             effects.outputs.append(self._output(orjson.loads(known[1])))
             return
+        if record.offset <= found.offset:
+            if record.offset < self._committed():
+                return
+            raise RuntimeError("this command was not applied when later ones of its entity were: a bug stopped it then")
         at = max(record.timestamp, found.at)
         decision = decide_reference(command, self.catalog, at)
         if known is not None:
             decision = ReferenceDecision(
                 decision.kind, decision.id, decision.action, refusal=Code.IDEMPOTENCY_KEY_REUSED
             )
-        self._apply(chain, found, command, decision, record, hash_, at, effects)
+        self._apply(chain, found.copy(), command, decision, record, hash_, at, effects)
 
     @staticmethod
     def _chain_of(command: ReferenceCommand) -> str:
@@ -119,12 +140,12 @@ class ReferenceShard:
         rows: list[list[str | None]] = []
         document = None if decision.after is None else decision.after.model_dump(mode="json")
         if accepted:
-            rows.append(_reference_row(decision, document, command, at))
-            self._take_over(decision)
             found.entity = document
         found.seq += 1
         found.offset, found.at = source.offset, at
         audit, found.head = self._audit(chain, found, command, decision, before, document, at)
+        if accepted:
+            rows.append(_reference_row(chain, found.seq, decision, document, command, at))
         rows.append(audit)
         outcome = _outcome_row(command, decision, document, source, at)
         rows.append(outcome)
@@ -134,14 +155,17 @@ class ReferenceShard:
                 del found.commands[next(iter(found.commands))]
         committed = self._committed()
         found.kept = [one for one in found.kept if one[0] >= committed]
-        found.kept.append((source.offset, rows))
+        found.kept.append((source.offset, _packed(rows)))
+        outputs, data = [self._output(row) for row in rows], found.encode()
+        if accepted:
+            self._take_over(decision)
         self._records[chain] = found
-        effects.write(CATALOG, chain.encode(), found.encode())
+        effects.write(CATALOG, chain.encode(), data)
         if chain == "rules" and accepted:
             # Every version stays in the table under its own key; the chain's record holds the newest.
             version = EntityRecord(entity=document, offset=source.offset)
             effects.write(CATALOG, entity_key("rules", decision.id).encode(), version.encode())
-        effects.outputs += [self._output(row) for row in rows]
+        effects.outputs += outputs
 
     def _take_over(self, decision: ReferenceDecision) -> None:
         if decision.after is None:
@@ -162,7 +186,7 @@ class ReferenceShard:
         actor = self.catalog.users.get(command.actor_id)
         personal = {} if command.source_address is None else {"source_address": command.source_address}
         salt = command.salt or derived_salt(command.command_id)
-        event = None if decision.refusal is not None else {"type": decision.action, "entity": document or decision.id}
+        event = None if decision.refusal is not None else _event(decision, document)
         chained = {
             "schema_version": SCHEMA_VERSION,
             "entity": chain,
@@ -203,19 +227,14 @@ class ReferenceShard:
             body["at"],
             chain,
             command.correlation_id,
+            derived_id(chain, found.seq, "audit"),
         ], hash_
 
     def _output(self, row: list[str | None]) -> Output:
-        topic, key, value, type_, time, subject, correlation_id = row
-        assert topic and key and type_ and time and subject and correlation_id
-        identity = (topic, key, time, correlation_id) if topic != topics.OUTCOMES else (subject, "outcome", type_)
+        topic, key, value, type_, time, subject, correlation_id, id_ = row
+        assert topic and key and type_ and time and subject and correlation_id and id_
         found = headers(
-            id_=derived_id(*identity),
-            type_=type_,
-            source=SOURCE,
-            time=time,
-            subject=subject,
-            correlation_id=correlation_id,
+            id_=id_, type_=type_, source=SOURCE, time=time, subject=subject, correlation_id=correlation_id
         )
         partition = 0 if topic == topics.REFERENCE else partition_of(key.encode(), self._partitions)
         return Output(topic, key.encode(), None if value is None else value.encode(), found, partition)
@@ -232,12 +251,33 @@ def _status(document: dict[str, Any] | None) -> str | None:
     return "active" if document.get("active", True) else "inactive"
 
 
+def _packed(rows: list[list[str | None]]) -> str:
+    """Compressed: a rules file stands in several rows, and all of them must fit into one message."""
+    return base64.b64encode(zlib.compress(orjson.dumps(rows))).decode()
+
+
+def _unpacked(text: str) -> list[list[str | None]]:
+    rows: list[list[str | None]] = orjson.loads(zlib.decompress(base64.b64decode(text)))
+    return rows
+
+
+def _event(decision: ReferenceDecision, document: dict[str, Any] | None) -> dict[str, Any]:
+    """What the audit chain commits to: the entity after it; of a rules file's text the SHA-256, the text is in `entity_after`."""
+    if document is not None and "yaml" in document:
+        document = {name: value for name, value in document.items() if name != "yaml"} | {
+            "yaml_sha256": sha256_hex(document["yaml"].encode())
+        }
+    return {"type": decision.action, "entity": document or decision.id}
+
+
 def _reference_row(
-    decision: ReferenceDecision, document: dict[str, Any] | None, command: ReferenceCommand, at: int
+    chain: str, seq: int, decision: ReferenceDecision, document: dict[str, Any] | None, command: ReferenceCommand, at: int
 ) -> list[str | None]:
+    id_ = derived_id(chain, seq, "reference")
     key = entity_key(decision.kind, decision.id)
     value = None if document is None else orjson.dumps(document).decode()
-    return [topics.REFERENCE, key, value, f"athena.reference.{decision.kind}", rfc3339(at), key, command.correlation_id]
+    type_ = f"athena.reference.{decision.kind}"
+    return [topics.REFERENCE, key, value, type_, rfc3339(at), key, command.correlation_id, id_]
 
 
 def _outcome_row(
@@ -274,4 +314,5 @@ def _outcome_row(
         rfc3339(at),
         command.command_id,
         command.correlation_id,
+        derived_id(command.command_id, "outcome", source.offset),
     ]

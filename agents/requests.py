@@ -10,21 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
 
 from agents.dead_letters import dead_letter, failed_outcome
 from agents.outputs import emit, outcome
-from agents.ports import Effects, Incoming, NotYet, Store
+from agents.ports import Effects, Incoming, NotYet, Output, Store
 from rules.decide import Decision, decide
 from rules.submit import ActiveRules
 from schemas import topics
 from schemas.catalog import Catalog
 from schemas.codes import Code
-from schemas.commands import COMMANDS, NOT_PAYLOAD, SYSTEM, CommandBase
+from schemas.commands import COMMANDS, NOT_PAYLOAD, SYSTEM, CloseWindow, CommandBase
 from schemas.envelope import header
-from schemas.events import Submitted, action_of
+from schemas.events import AnyEvent, Commented, Submitted, action_of
 from schemas.view import request_view
-from tables.record import Emission, Record, Refusal
+from tables.record import Emission, Record, Refusal, text_of
 from tables.windows import window_key, window_value
 
 REQUESTS = "requests"
@@ -32,6 +31,13 @@ WINDOWS = "windows"
 CHAINS = "chains"
 #: Decoded records kept per partition (about 10 kB each).
 CACHED_RECORDS = 2000
+#: Characters (at most four bytes each) that keep a record well below the 4 MiB of a Kafka message: of all `Comment`s, besides
+#: of the comments of decisions, and of the comments of refused commands that are not committed yet.
+MAX_COMMENTS = 300_000
+RESERVED_COMMENTS = 100_000
+MAX_REFUSED_TEXT = 100_000
+
+_NOT_PAYLOAD = set(NOT_PAYLOAD)
 
 ACTIONS = {
     "SubmitRequest": "submit",
@@ -56,7 +62,7 @@ class DecisionContext:
 
 def payload_hash(command: CommandBase) -> str:
     """Identifies what a command asks for, by whom: 128 bits of SHA-256, hex. A retry's other parts may differ."""
-    body = command.model_dump(exclude=set(NOT_PAYLOAD))
+    body = command.model_dump(exclude=_NOT_PAYLOAD)
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
@@ -101,31 +107,35 @@ class RequestShard:
                 self._dead(record, effects, ValueError(beyond))
                 return
             raise NotYet(command.reference_offset)
+        # Outside the `try`: a table that cannot be read ends the process, it is no fault of the command.
+        found = self._record(command.request_id, effects)
+        chain = self._partition_chain(effects)
         try:
-            self._apply(command, record, effects)
+            self._apply(command, record, found, chain, effects)
         except Exception as error:
             # A bug in deciding must not stop the partition; nothing of this command was kept, see `_apply`.
             self._cache.pop(command.request_id, None)
             self._chain = None
-            self._dead(record, effects, error)
+            self._dead(record, effects, error, traceback.format_exc(limit=20))
 
-    def _dead(self, record: Incoming, effects: Effects, error: Exception) -> None:
-        trace = None if isinstance(error, ValidationError | ValueError) else traceback.format_exc(limit=20)
+    def _dead(self, record: Incoming, effects: Effects, error: Exception, trace: str | None = None) -> None:
         effects.outputs.append(dead_letter(record, str(error) or repr(error), trace))
         if (failed := failed_outcome(record, self._partition)) is not None:
             effects.outputs.append(failed)
         self._observe("unreadable" if trace is None else "bug", "dead-letter")
 
-    def _apply(self, command: CommandBase, source: Incoming, effects: Effects) -> None:
-        found = self._record(command.request_id, effects)
-        chain = self._partition_chain(effects)
-        if any(known is not None and self._repeat(known, command, source, effects) for known in (found, chain)):
+    def _apply(
+        self, command: CommandBase, source: Incoming, found: Record | None, chain: Record, effects: Effects
+    ) -> None:
+        hash_ = payload_hash(command)
+        if any(known is not None and self._repeat(known, command, hash_, source, effects) for known in (found, chain)):
             return
         if found is not None and source.offset <= found.offset:
-            return
+            if isinstance(command, CloseWindow) or source.offset < self._committed():
+                return
+            raise RuntimeError("this command was not applied when later ones of its request were: a bug stopped it then")
         at = source.timestamp if found is None or found.state is None else max(source.timestamp, found.state.updated_at)
         context = DecisionContext(at, self._catalog, self._rules())
-        hash_ = payload_hash(command)
         reused = any(
             known is not None and self._known_hash(known, command.command_id) not in (None, hash_)
             for known in (found, chain)
@@ -135,6 +145,8 @@ class RequestShard:
             if reused
             else decide(None if found is None else found.state, command, context)
         )
+        if decision.event is not None and found is not None and _too_much_text(found, decision.event):
+            decision = Decision(refusal=Code.TOO_MANY_EVENTS)
         kind = type(command).__name__
         if decision.event is None and decision.refusal is None:
             self._observe(kind, "ignored")
@@ -156,32 +168,42 @@ class RequestShard:
     def _keep(self, target: Record, emission: Emission, effects: Effects) -> None:
         target.forget_committed(self._committed())
         target.emissions.append(emission)
-        target.offset = emission.offset
+        target.offset = max(target.offset, emission.offset)
         target.seq = emission.seq
         outputs, target.head = emit(target, emission, self._partition)
+        outputs = self._links_before(target, emission) + outputs
+        data = target.encode()
+        # From here on nothing can fail: a bug above leaves neither an output nor a write.
         effects.outputs += outputs
         if target.entity.startswith("partition:"):
             self._chain = target
-            effects.write(CHAINS, target.entity.encode(), target.encode())
+            effects.write(CHAINS, target.entity.encode(), data)
             return
         self._cache[target.request_id] = target
         self._cache.move_to_end(target.request_id)
         while len(self._cache) > CACHED_RECORDS:
             self._cache.popitem(last=False)
-        effects.write(REQUESTS, target.request_id.encode(), target.encode())
+        effects.write(REQUESTS, target.request_id.encode(), data)
 
-    def _repeat(self, known: Record, command: CommandBase, source: Incoming, effects: Effects) -> bool:
+    def _repeat(self, known: Record, command: CommandBase, hash_: str, source: Incoming, effects: Effects) -> bool:
         """Give the outputs of a command that was applied before again; True if this was one."""
         for emission in known.emissions:
             if emission.offset == source.offset and emission.command_id == command.command_id:
-                effects.outputs += emit(known, emission, self._partition)[0]
+                effects.outputs += self._links_before(known, emission) + emit(known, emission, self._partition)[0]
                 self._observe(type(command).__name__, "repeated")
                 return True
-        if self._known_hash(known, command.command_id) == payload_hash(command):
+        if self._known_hash(known, command.command_id) == hash_:
             effects.outputs.append(self._outcome_again(known, command, source))
             self._observe(type(command).__name__, "repeated")
             return True
         return False
+
+    def _links_before(self, record: Record, emission: Emission) -> list[Output]:
+        """Outputs of links that come before this one in the partition's chain but after it in the log: a batch was torn between
+        the tables, and what was accepted then is refused now. They may not be visible yet, and a chain is written in order.
+        """
+        late = [one for one in record.emissions if one.offset > emission.offset and one.seq < emission.seq]
+        return [output for one in late for output in emit(record, one, self._partition)[0]]
 
     def _outcome_again(self, known: Record, command: CommandBase, source: Incoming) -> Any:
         for emission in known.emissions:
@@ -233,8 +255,9 @@ class RequestShard:
             correlation_id=command.correlation_id,
             source_address=command.source_address,
             salt=command.salt or derived_salt(command.command_id),
-            comment=text if event is None else None,
+            comment=None if event is not None or text is None else _refused_comment(target, text),
             traceparent=header(source.headers, "traceparent"),
+            device_time=command.device_time,
         )
 
     def _roles(self, actor_id: str) -> list[str]:
@@ -286,6 +309,18 @@ def parse(record: Incoming) -> CommandBase:
     if record.key != command.request_id.encode():
         raise ValueError(f"the key is {record.key!r}; it must be the request id {command.request_id}")
     return command
+
+
+def _too_much_text(record: Record, event: AnyEvent) -> bool:
+    added = text_of(event)
+    limit = MAX_COMMENTS if isinstance(event, Commented) else MAX_COMMENTS + RESERVED_COMMENTS
+    return added > 0 and record.text + added > limit
+
+
+def _refused_comment(record: Record, text: str) -> str | None:
+    """The comment of a refused command goes on record, unless so many wait for their commit that the record would burst."""
+    held = sum(len(one.comment) for one in record.emissions if one.comment is not None)
+    return text if held + len(text) <= MAX_REFUSED_TEXT else None
 
 
 def _refusal(emission: Emission, hash_: str) -> Refusal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -64,7 +65,12 @@ class SecurityShard:
             return
         committed = self._committed()
         chain.kept = [one for one in chain.kept if one[0] >= committed]
-        text = self._link(chain, event, max(record.timestamp, chain.at))
+        try:
+            text = self._link(chain, event, max(record.timestamp, chain.at))
+        except Exception as error:
+            # A bug must not stop the log of sign-ins; `_link` changes the chain in its last lines only.
+            effects.outputs.append(dead_letter(record, str(error), traceback.format_exc(limit=20)))
+            return
         chain.offset = record.offset
         chain.kept.append((record.offset, text))
         effects.write(SESSIONS, chain.entity.encode(), chain.encode())
@@ -80,7 +86,7 @@ class SecurityShard:
             "version": None,
             "command_id": event.event_id,
             "actor_id": event.user_id,
-            "actor_roles": event.roles,
+            "actor_roles": list(event.roles),
             "action": event.action,
             "level": None,
             "at": rfc3339(at),
@@ -93,17 +99,17 @@ class SecurityShard:
             "commitments": commitments(event.salt, personal),
             "prev_hash": chain.head,
         }
-        chain.head = sha256_hex(canonical(chained))
-        chain.seq += 1
-        chain.at = at
+        hash_ = sha256_hex(canonical(chained))
         body = chained | {
-            "hash": chain.head,
+            "hash": hash_,
             "event": None,
             "personal": personal,
             "salt": event.salt if personal else None,
             "request": None,
         }
-        return orjson.dumps(body).decode()
+        text = orjson.dumps(body).decode()
+        chain.head, chain.seq, chain.at = hash_, chain.seq + 1, at
+        return text
 
     def _chain(self, entity: str, effects: Effects) -> Chain:
         chain = self._cache.get(entity)

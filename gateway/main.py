@@ -64,6 +64,7 @@ def run(settings: Settings) -> None:
         lifespan="on",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         log_config=None,
         limit_concurrency=10_000,
         backlog=2048,

@@ -3,6 +3,8 @@
 Both are streamed; kept in memory is one small entry per chain.
 """
 
+# ruff: noqa: T201 - a command prints
+
 from __future__ import annotations
 
 import asyncio
@@ -87,15 +89,17 @@ def run(home: Home, request_id: str | None, as_json: bool) -> int:
     try:
         report = asyncio.run(verify(home.kafka, home.database_url("owner"), request_id))
     except (StackError, OSError, TimeoutError, asyncpg.PostgresError) as error:
-        print(f"The audit cannot be verified: {error}. Is the stack up? See: athena status", file=sys.stderr)  # noqa: T201
+        print(f"The audit cannot be verified: {error}. Is the stack up? See: athena status", file=sys.stderr)
         return 3
     found = report.first_break
     if as_json:
-        print(json.dumps(report.as_json()))  # noqa: T201
+        print(json.dumps(report.as_json()))
     elif found is None:
-        print(f"All {report.chains} chains with {report.records} records are whole, in PostgreSQL and in the log alike.")  # noqa: T201
+        print(
+            f"All {report.chains} chains with {report.records} records are whole, in PostgreSQL and in the log alike."
+        )
     else:
-        print(f"BROKEN at {found.entity} seq {found.seq}: {found.why}")  # noqa: T201
+        print(f"BROKEN at {found.entity} seq {found.seq}: {found.why}")
     return 0 if found is None else 1
 
 
@@ -145,7 +149,9 @@ async def _database(connection: asyncpg.Connection, entity: str | None) -> Repor
     return report
 
 
-def check(record: dict[str, Any], head: Head, event: dict[str, Any] | None, personal: dict[str, str] | None) -> str | None:
+def check(
+    record: dict[str, Any], head: Head, event: dict[str, Any] | None, personal: dict[str, str] | None
+) -> str | None:
     """Why this record does not follow `head`, or is not what its hashes say; None when all is well.
 
     `personal` None: erased, or there never was any; the commitments then stand for themselves.

@@ -1,5 +1,7 @@
 """`athena dead-letters list|show|replay`: records that could not be processed, and sending them again."""
 
+# ruff: noqa: T201 - a command prints
+
 from __future__ import annotations
 
 import asyncio
@@ -20,6 +22,8 @@ from schemas.base import rfc3339
 from schemas.outcomes import DeadLetter
 
 SEND_TIME_OUT = 30.0
+#: A raw value of this many bytes was cut (`agents.dead_letters.MAX_RAW`).
+TRUNCATED = 512 * 1024
 
 
 def list_(home: Home, as_json: bool) -> int:
@@ -62,8 +66,14 @@ async def send_again(bootstrap: str, letter: DeadLetter) -> tuple[int, int]:
     """Produce the raw record to its source topic, to the partition its key names; answers (partition, offset).
 
     Raises:
-        StackError: the broker did not acknowledge it within 30 s.
+        StackError: the broker did not acknowledge it within 30 s, or the letter holds only a part of the record.
     """
+    value = _bytes(letter.value)
+    if value is not None and len(value) >= TRUNCATED:
+        raise StackError(
+            f"Only the first {TRUNCATED} bytes of this record were kept. Read it from its source while it is there: "
+            f"{letter.topic}[{letter.partition}]@{letter.offset}"
+        )
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all")
     try:
         async with asyncio.timeout(SEND_TIME_OUT):
@@ -71,8 +81,8 @@ async def send_again(bootstrap: str, letter: DeadLetter) -> tuple[int, int]:
             done = await producer.send_and_wait(
                 letter.topic,
                 key=_bytes(letter.key),
-                value=_bytes(letter.value),
-                headers=[(name, text.encode()) for name, text in letter.headers],
+                value=value,
+                headers=[(name, base64.b64decode(text)) for name, text in letter.headers],
                 # Without a key the record goes where it was.
                 partition=letter.partition if letter.key is None else None,
             )
@@ -86,12 +96,12 @@ async def send_again(bootstrap: str, letter: DeadLetter) -> tuple[int, int]:
 async def _list(bootstrap: str, as_json: bool) -> int:
     found = [letter async for letter in letters(bootstrap)]
     if as_json:
-        print(json.dumps([_brief(letter) for letter in found]))  # noqa: T201
+        print(json.dumps([_brief(letter) for letter in found]))
     elif not found:
-        print("There are no dead letters.")  # noqa: T201
+        print("There are no dead letters.")
     for letter in found if not as_json else ():
         brief = _brief(letter)
-        print(f"{letter.id}  {brief['at']}  {letter.topic}[{letter.partition}]@{letter.offset}  {letter.error}")  # noqa: T201
+        print(f"{letter.id}  {brief['at']}  {letter.topic}[{letter.partition}]@{letter.offset}  {letter.error}")
     return 1 if found else 0
 
 
@@ -100,15 +110,16 @@ async def _show(bootstrap: str, letter_id: str, as_json: bool) -> int:
     if letter is None:
         return 1
     if as_json:
-        print(letter.model_dump_json())  # noqa: T201
+        print(letter.model_dump_json())
         return 0
     for name, value in _brief(letter).items():
-        print(f"{name:10} {value}")  # noqa: T201
-    print(f"{'headers':10} {json.dumps(dict(letter.headers))}")  # noqa: T201
+        print(f"{name:10} {value}")
+    readable = {name: base64.b64decode(text).decode("utf-8", "backslashreplace") for name, text in letter.headers}
+    print(f"{'headers':10} {json.dumps(readable)}")
     for name, data in (("key", _bytes(letter.key)), ("value", _bytes(letter.value))):
         # Never raw: the bytes are somebody else's, and this is a terminal.
-        print(f"{name:10} {data!r}")  # noqa: T201
-    print(letter.trace or "(no trace)")  # noqa: T201
+        print(f"{name:10} {data!r}")
+    print(letter.trace or "(no trace)")
     return 0
 
 
@@ -118,9 +129,9 @@ async def _replay(bootstrap: str, letter_id: str, as_json: bool) -> int:
         return 1
     partition, offset = await send_again(bootstrap, letter)
     if as_json:
-        print(json.dumps({"id": letter.id, "topic": letter.topic, "partition": partition, "offset": offset}))  # noqa: T201
+        print(json.dumps({"id": letter.id, "topic": letter.topic, "partition": partition, "offset": offset}))
     else:
-        print(f"Sent again to {letter.topic}[{partition}]@{offset}.")  # noqa: T201
+        print(f"Sent again to {letter.topic}[{partition}]@{offset}.")
     return 0
 
 
@@ -128,7 +139,7 @@ async def _find(bootstrap: str, letter_id: str) -> DeadLetter | None:
     async for letter in letters(bootstrap):
         if letter.id == letter_id:
             return letter
-    print(f"There is no dead letter {letter_id}. See: athena dead-letters list", file=sys.stderr)  # noqa: T201
+    print(f"There is no dead letter {letter_id}. See: athena dead-letters list", file=sys.stderr)
     return None
 
 
@@ -151,7 +162,7 @@ def _has_home(home: Home) -> bool:
     try:
         return bool(home.kafka)
     except StackError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return False
 
 
@@ -159,5 +170,5 @@ def _guarded(work: object) -> int:
     try:
         return asyncio.run(work)  # type: ignore[arg-type]
     except StackError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return 3

@@ -25,7 +25,10 @@ async def read_all(bootstrap: str, topic: str) -> AsyncIterator[Any]:
         StackError: the broker or the topic cannot be reached, or reading stands still for 30 s.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", max_poll_records=POLL_RECORDS
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_poll_records=POLL_RECORDS,
     )
     try:
         async with asyncio.timeout(REACH_TIME_OUT):
@@ -46,7 +49,9 @@ async def read_all(bootstrap: str, topic: str) -> AsyncIterator[Any]:
             elif time.monotonic() - moved > STALL_LIMIT:
                 raise StackError(f"Kafka at {bootstrap} gave nothing of {topic} for {STALL_LIMIT:.0f} s")
     except (KafkaError, OSError, TimeoutError) as error:
-        raise StackError(f"Kafka at {bootstrap} did not answer: {error!r}. Is the stack up? See: athena status") from error
+        raise StackError(
+            f"Kafka at {bootstrap} did not answer: {error!r}. Is the stack up? See: athena status"
+        ) from error
     finally:
         await consumer.stop()
 

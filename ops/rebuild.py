@@ -3,6 +3,8 @@
 `audit.records` stays: it holds facts. The projector reads them again, compares, and stops at any difference.
 """
 
+# ruff: noqa: T201 - a command prints
+
 from __future__ import annotations
 
 import asyncio
@@ -33,7 +35,7 @@ SET LOCAL lock_timeout = '{LOCK_TRY}';
 LOCK TABLE audit.applied_offsets IN ACCESS EXCLUSIVE MODE;
 TRUNCATE requests.requests, requests.participants, requests.history, requests.votes, requests.commands, catalog.entities;
 UPDATE audit.applied_offsets SET next_offset = 0;
-"""
+"""  # noqa: S608 - a constant
 
 
 def run(home: Home) -> int:
@@ -42,12 +44,12 @@ def run(home: Home) -> int:
         owner = home.database_url("owner")
         kafka = home.kafka
     except StackError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return 3
     try:
         return asyncio.run(rebuild(kafka, owner))
     except (OSError, TimeoutError, KafkaError, asyncpg.PostgresError) as error:
-        print(f"Kafka or PostgreSQL cannot be reached: {error!r}. See: athena status", file=sys.stderr)  # noqa: T201
+        print(f"Kafka or PostgreSQL cannot be reached: {error!r}. See: athena status", file=sys.stderr)
         return 3
 
 
@@ -91,7 +93,9 @@ async def _wait(connection: asyncpg.Connection, ends: dict[int, int]) -> int:
     total = sum(ends.values())
     best, best_at = -1, time.monotonic()
     while True:
-        rows = await connection.fetch("SELECT partition, next_offset FROM audit.applied_offsets", timeout=CONNECT_TIME_OUT)
+        rows = await connection.fetch(
+            "SELECT partition, next_offset FROM audit.applied_offsets", timeout=CONNECT_TIME_OUT
+        )
         applied = {row["partition"]: row["next_offset"] for row in rows}
         done = sum(min(applied.get(partition, 0), end) for partition, end in ends.items())
         still = time.monotonic() - best_at
@@ -103,7 +107,9 @@ async def _wait(connection: asyncpg.Connection, ends: dict[int, int]) -> int:
             _say("The read side is complete.")
             return 0
         if still > STALL_LIMIT:
-            _say(f"No progress for {STALL_LIMIT:.0f} s at {done} of {total}. Is the projector running? See: athena status")
+            _say(
+                f"No progress for {STALL_LIMIT:.0f} s at {done} of {total}. Is the projector running? See: athena status"
+            )
             return 1
         await asyncio.sleep(POLL)
 
@@ -112,7 +118,9 @@ async def _end_offsets(kafka: str) -> dict[int, int]:
     consumer = AIOKafkaConsumer(topics.AUDIT, bootstrap_servers=kafka, enable_auto_commit=False)
     await consumer.start()
     try:
-        partitions = [TopicPartition(topics.AUDIT, number) for number in consumer.partitions_for_topic(topics.AUDIT) or ()]
+        partitions = [
+            TopicPartition(topics.AUDIT, number) for number in consumer.partitions_for_topic(topics.AUDIT) or ()
+        ]
         ends = await consumer.end_offsets(partitions)
         return {partition.partition: end for partition, end in ends.items()}
     finally:
@@ -120,4 +128,4 @@ async def _end_offsets(kafka: str) -> dict[int, int]:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    print(text, file=sys.stderr, flush=True)

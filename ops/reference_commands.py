@@ -41,7 +41,9 @@ async def send(
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
     )
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", request_timeout_ms=20_000)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", request_timeout_ms=20_000
+    )
     try:
         async with asyncio.timeout(REACH_TIME_OUT):
             await consumer.start()
@@ -51,7 +53,9 @@ async def send(
             await asyncio.gather(*sent)
         return await _outcomes(consumer, {command.command_id for command in commands}, timeout, progress)
     except (KafkaError, OSError, TimeoutError) as error:
-        raise StackError(f"Kafka at {bootstrap} did not answer in time: {error!r}. Is the stack up? See: athena status") from error
+        raise StackError(
+            f"Kafka at {bootstrap} did not answer in time: {error!r}. Is the stack up? See: athena status"
+        ) from error
     finally:
         for client in (consumer, producer):
             try:
@@ -63,7 +67,9 @@ async def send(
 
 async def _from_the_end(consumer: AIOKafkaConsumer) -> None:
     """Assign all partitions of the outcomes at the positions they have now."""
-    assigned = [TopicPartition(topics.OUTCOMES, partition) for partition in await partitions_of(consumer, topics.OUTCOMES)]
+    assigned = [
+        TopicPartition(topics.OUTCOMES, partition) for partition in await partitions_of(consumer, topics.OUTCOMES)
+    ]
     consumer.assign(assigned)
     for partition, end in (await consumer.end_offsets(assigned)).items():
         consumer.seek(partition, end)

@@ -131,7 +131,9 @@ async def _configs(admin: AIOKafkaAdminClient, wanted: list[tuple[str, dict[str,
     for response in await admin.describe_configs(resources):
         for code, message, _, name, entries in response.resources:
             if code != 0:
-                raise StackError(f"Topic {name}: its configuration cannot be read: {message or for_code(code).__name__}")
+                raise StackError(
+                    f"Topic {name}: its configuration cannot be read: {message or for_code(code).__name__}"
+                )
             result[name] = {entry[0]: entry[1] for entry in entries}
     return result
 
@@ -150,7 +152,9 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         except (KafkaError, OSError, TimeoutError) as error:
             await _close(admin)
             if time.monotonic() > deadline:
-                raise StackError(f"Kafka at {bootstrap} did not answer within {REACH_TIME_OUT:.0f} s: {error!r}") from error
+                raise StackError(
+                    f"Kafka at {bootstrap} did not answer within {REACH_TIME_OUT:.0f} s: {error!r}"
+                ) from error
         await asyncio.sleep(POLL)
     try:
         async with asyncio.timeout(REACH_TIME_OUT):

@@ -39,7 +39,7 @@ from schemas.events import (
 )
 from schemas.state import RequestState, Status
 
-#: Events one request can hold; comments beyond it are refused, so that a record stays small.
+#: Events one request can hold, the one that ends it included.
 MAX_EVENTS = 1000
 #: Kept free for what people and the system must still be able to do to a request full of comments.
 RESERVED_EVENTS = 100
@@ -78,9 +78,11 @@ def decide(state: RequestState | None, command: CommandBase, context: Context) -
         return _close_window(state, command, context)
     if state is None:
         return refuse(Code.NOT_FOUND)
-    if state.version >= MAX_EVENTS:
+    decision = DECIDERS[type(command)](state, command, context)
+    # The last event is kept for what ends a request: a withdrawal, or its window closing.
+    if decision.event is not None and state.version >= MAX_EVENTS - 1 and not isinstance(decision.event, Withdrawn):
         return refuse(Code.TOO_MANY_EVENTS)
-    return DECIDERS[type(command)](state, command, context)
+    return decision
 
 
 def _stale(state: RequestState, command: CommandBase) -> bool:
@@ -285,7 +287,9 @@ def _staffed_with(
 
 
 def _close_window(state: RequestState | None, command: CloseWindow, context: Context) -> Decision:
-    if state is None or command.actor_id != SYSTEM:
+    if command.actor_id != SYSTEM:
+        return refuse(Code.NOT_FOUND if state is None else Code.ACTOR_NOT_ALLOWED)
+    if state is None:
         return NOTHING
     newest, due = state.newest_decision, state.closes_at
     if newest is None or due is None or newest[1].version != command.decision_version or context.at < due:

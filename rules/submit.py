@@ -12,7 +12,10 @@ from schemas.catalog import Catalog
 from schemas.codes import Code
 from schemas.commands import SubmitRequest
 from schemas.events import PinnedLevel, Submitted
-from schemas.money import MoneyError, convert_minor, parse_minor
+from schemas.money import convert_minor, parse_minor
+
+#: The largest number that RFC 8785 carries exactly; only rates like 10,000 units for one come near it.
+MAX_MINOR = 2**53 - 1
 
 
 class ActiveRules(Protocol):
@@ -79,10 +82,9 @@ def decide_submit(command: SubmitRequest, context: SubmitContext) -> Verdict:
     rate = file.rate(command.currency)
     if rate is None:
         return _refused(Code.CURRENCY_NOT_SUPPORTED)
-    try:
-        amount = parse_minor(command.amount, command.currency)
-        base = convert_minor(amount, command.currency, file.base_currency, rate)
-    except MoneyError:
+    amount = parse_minor(command.amount, command.currency)
+    base = convert_minor(amount, command.currency, file.base_currency, rate)
+    if max(amount, base) > MAX_MINOR:
         return _refused(Code.CURRENCY_NOT_SUPPORTED)
     rule = rules.route(Facts(category.id, department.id, department.region, command.currency, base))
     levels = []

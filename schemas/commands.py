@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, TypeAdapter
+from pydantic import Field, StringConstraints, TypeAdapter, model_validator
 
 from schemas.base import (
     SCHEMA_VERSION,
@@ -18,6 +18,7 @@ from schemas.base import (
     Version,
     Wire,
 )
+from schemas.money import parse_minor
 
 SYSTEM = "system"
 
@@ -46,6 +47,8 @@ class CommandBase(Wire):
 
 
 class SubmitRequest(CommandBase):
+    """`amount` is above zero, with no more decimals than `currency` has; anything else is no command."""
+
     type: Literal["SubmitRequest"] = "SubmitRequest"
     category_id: EntityId
     reason_id: EntityId
@@ -54,6 +57,11 @@ class SubmitRequest(CommandBase):
     amount: AmountText
     currency: CurrencyCode
     supersedes: Uuid | None = None
+
+    @model_validator(mode="after")
+    def _amount_of_the_currency(self) -> Self:
+        parse_minor(self.amount, self.currency)
+        return self
 
 
 class Approve(CommandBase):

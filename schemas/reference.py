@@ -5,11 +5,12 @@ The key of a record is `<kind>:<id>`; a value of null removes it. Every process 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
 from schemas.base import SCHEMA_VERSION, CorrelationId, EntityId, Level, Millis, Stored, Uuid, Version, Wire
+from schemas.commands import SYSTEM
 
 Role = Literal["sales", "manager", "admin", "auditor"]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -124,11 +125,17 @@ class AssignmentBody(Wire):
     region: Region | None = None
 
 
+def _one_mebibyte(text: str) -> str:
+    if len(text.encode()) > 1024 * 1024:
+        raise ValueError("is larger than 1 MiB of UTF-8")
+    return text
+
+
 class RulesBody(Wire):
     """`yaml` is the file's text, comments and layout included; at most 1 MiB of UTF-8."""
 
     kind: Literal["rules"] = "rules"
-    yaml: Annotated[str, StringConstraints(max_length=1024 * 1024)]
+    yaml: Annotated[str, AfterValidator(_one_mebibyte)]
     comment: Annotated[str, StringConstraints(max_length=4000)] | None = None
 
 
@@ -155,6 +162,12 @@ class PutEntity(ReferenceCommandBase):
     type: Literal["PutEntity"] = "PutEntity"
     entity_id: EntityId
     body: Body
+
+    @model_validator(mode="after")
+    def _no_account_is_the_system(self) -> Self:
+        if isinstance(self.body, UserBody) and self.entity_id == SYSTEM:
+            raise ValueError(f"no account may have the id {SYSTEM!r}: it is the product's own")
+        return self
 
 
 class RemoveEntity(ReferenceCommandBase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
 
 from schemas.base import SCHEMA_VERSION, CorrelationId, Stored, Uuid
 
@@ -23,7 +23,7 @@ class SecurityEvent(Stored):
     action: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z-]{1,40}$")]
     outcome: Literal["accepted", "refused"]
     user_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    roles: list[str] = Field(default_factory=list)
+    roles: tuple[str, ...] = ()
     code: str | None = None
     correlation_id: CorrelationId
     source_address: str | None = None

@@ -52,6 +52,7 @@ class Emission:
     salt: str
     comment: str | None
     traceparent: str | None
+    device_time: str | None = None
 
     def packed(self) -> list[Any]:
         return [getattr(self, name) for name in self.__slots__]
@@ -77,7 +78,7 @@ class Refusal:
 @dataclass(slots=True)
 class Record:
     """`entity` names the audit chain. `made` maps the id of each command that made an event to (payload hash, version,
-    offset). `offset` is that of the last command applied, -1 for none.
+    offset). `offset` is that of the last command applied, -1 for none. `text` counts the characters of all its comments.
     """
 
     entity: str
@@ -91,10 +92,13 @@ class Record:
     head: str = GENESIS
     state: RequestState | None = None
     documents: list[dict[str, Any]] = field(default_factory=list)
+    text: int = 0
+    _before: RequestState | None = None
 
     def add_event(self, event: AnyEvent, payload_hash: str, offset: int) -> None:
         """Take over an event, and remember the command that made it."""
-        self.state = evolve(self.state, event, self.request_id)
+        self._before, self.state = self.state, evolve(self.state, event, self.request_id)
+        self.text += text_of(event)
         self.events.append(event)
         self.documents.append(plain(event))
         self.made[event.command_id] = (payload_hash, event.version, offset)
@@ -109,6 +113,8 @@ class Record:
         """The state as it was at that version; None for version 0."""
         if self.state is not None and version == self.state.version:
             return self.state
+        if self._before is not None and version == self._before.version:
+            return self._before
         return fold(self.events[:version], self.request_id)
 
     def forget_committed(self, committed: int) -> None:
@@ -163,7 +169,13 @@ class Record:
             head=body["head"],
             state=fold(events, body["request_id"]),
             documents=body["events"],
+            text=sum(text_of(event) for event in events),
         )
+
+
+def text_of(event: AnyEvent) -> int:
+    """Characters of the event's comment."""
+    return len(getattr(event, "comment", None) or "")
 
 
 def closes_at_of(data: bytes) -> int | None:

@@ -43,7 +43,14 @@ class Api:
         return self.http.post(f"{API}/auth/login", json={"email": f"{who}@athena.test", "password": password})
 
     def call(
-        self, who: str | None, method: str, path: str, *, key: str | None = None, headers: dict[str, str] | None = None, **more: Any
+        self,
+        who: str | None,
+        method: str,
+        path: str,
+        *,
+        key: str | None = None,
+        headers: dict[str, str] | None = None,
+        **more: Any,
     ) -> httpx.Response:
         """Any call below `/api/v1`; `key` is the Idempotency-Key, `more` goes to httpx."""
         sent = dict(headers or {})
@@ -57,7 +64,11 @@ class Api:
         return self.call(who, "GET", path, params=params)
 
     def post(self, who: str | None, path: str, body: Any = None, **more: Any) -> httpx.Response:
-        return self.call(who, "POST", path, json=body, **more) if body is not None else self.call(who, "POST", path, **more)
+        return (
+            self.call(who, "POST", path, json=body, **more)
+            if body is not None
+            else self.call(who, "POST", path, **more)
+        )
 
     def submit(self, who: str = "sam.sales", **fields: Any) -> dict[str, Any]:
         """File a request that must be accepted; unnamed fields are those of a small trip."""
@@ -88,5 +99,3 @@ def submission(**fields: Any) -> dict[str, Any]:
     body: dict[str, Any] = {"title": f"Trip {uuid.uuid4()}", **ROUTE_L1, **fields}
     body.setdefault("reason_id", f"{body['category_id']}-general")
     return body
-
-

@@ -203,7 +203,9 @@ def replay(log: Log, found: Found) -> dict[str, RequestState]:
             event = event_of(record)
             expected = 1 if state is None else state.version + 1
             if event.version != expected or record["version"] != expected:
-                found.wrong(2, f"{entity}: expected version {expected}, found {event.version} (record {record['version']})")
+                found.wrong(
+                    2, f"{entity}: expected version {expected}, found {event.version} (record {record['version']})"
+                )
                 break
             _check_event(entity, state, event, log.reference, found)
             state = evolve(state, event, id_)
@@ -214,9 +216,7 @@ def replay(log: Log, found: Found) -> dict[str, RequestState]:
     return states
 
 
-def _check_event(
-    entity: str, state: RequestState | None, event: AnyEvent, reference: set[str], found: Found
-) -> None:
+def _check_event(entity: str, state: RequestState | None, event: AnyEvent, reference: set[str], found: Found) -> None:
     where = f"{entity} version {event.version} ({event.type})"
     if isinstance(event, Submitted):
         needed = {f"rules:{event.rules_version}", f"category:{event.category_id}", f"reason:{event.reason_id}"}
@@ -293,7 +293,9 @@ def check_windows(states: Mapping[str, RequestState], now_ms: int, found: Found)
     """5: no window is left open after its time."""
     for id_, state in states.items():
         if state.closes_at is not None and state.closes_at + SWEEP_GRACE * 1000 < now_ms:
-            found.wrong(5, f"request {id_}: its window should have closed {(now_ms - state.closes_at) / 1000:.0f} s ago")
+            found.wrong(
+                5, f"request {id_}: its window should have closed {(now_ms - state.closes_at) / 1000:.0f} s ago"
+            )
 
 
 async def check_database(dsn: str, log: Log, states: Mapping[str, RequestState], found: Found) -> None:
@@ -316,7 +318,10 @@ async def check_database(dsn: str, log: Log, states: Mapping[str, RequestState],
         if row is None:
             found.wrong(3, f"request {id_} is not in the database")
         elif row["document"].encode() != orjson.dumps(request_view(state)):
-            found.wrong(3, f"request {id_}: the database's document (version {row['version']}) is not the log's ({state.version})")
+            found.wrong(
+                3,
+                f"request {id_}: the database's document (version {row['version']}) is not the log's ({state.version})",
+            )
     versions = {row["id"]: list(row["versions"]) for row in history}
     for id_, state in states.items():
         if versions.get(id_) != list(range(1, state.version + 1)):

@@ -131,9 +131,7 @@ assignment = exactly(
         "region": nullable(text), "version": number(1),
     }
 )  # fmt: skip
-rules = exactly(
-    {"version": number(1), "author_id": text, "at": time, "comment": nullable(any_text), "yaml": text}
-)
+rules = exactly({"version": number(1), "author_id": text, "at": time, "comment": nullable(any_text), "yaml": text})
 status_item = exactly(
     {
         "version": number(1), "status": one_of(*STATUSES), "at": time, "actor_id": text, "action": one_of(*ACTIONS),
@@ -174,14 +172,15 @@ _command = exactly(
         "problem": nullable(problem),
     }
 )  # fmt: skip
-grant = exactly(
-    {"access_token": text, "token_type": one_of("Bearer"), "expires_in": number(1), "refresh_token": text}
-)
+grant = exactly({"access_token": text, "token_type": one_of("Bearer"), "expires_in": number(1), "refresh_token": text})
 jwks = exactly(
     {
         "keys": many(
             exactly(
-                {"kty": one_of("OKP"), "crv": one_of("Ed25519"), "x": text, "kid": text, "use": one_of("sig"), "alg": one_of("EdDSA")}
+                {
+                    "kty": one_of("OKP"), "crv": one_of("Ed25519"), "x": text, "kid": text, "use": one_of("sig"),
+                    "alg": one_of("EdDSA"),
+                }
             ),
             1,
         )

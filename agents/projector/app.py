@@ -176,7 +176,7 @@ def create(settings: Settings) -> faust.App:
     app.projector = Projector(
         store,
         current_epoch=lambda: app.poll_consumer.epoch,
-        resync=lambda: app.poll_consumer.resync(),
+        resync=lambda: app.poll_consumer.resync(),  # noqa: PLW0108 - the consumer is made later
         stop=app.stop_for,
     )
     # Polls, not records: see consumer.py. Offsets are committed with the rows, so Faust acknowledges nothing.

@@ -94,7 +94,7 @@ class Batch:
         accepted = outcome == "accepted"
         document = record.get("request")
         is_event = accepted and version is not None and document is not None
-        if is_event:
+        if is_event and document is not None:
             self._request(record, document)
         command_id = record["command_id"]
         if record["code"] != _REUSED and is_uuid(command_id) and not entity.startswith("session:"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from agents.projector.pace import Pace
 from agents.projector.record import Poison
 from agents.projector.store import Unavailable
 from schemas import topics
@@ -71,6 +73,7 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
         self._next: dict[TP, int] = {}
         self._written = asyncio.Event()
         self._written.set()
+        self._pace = Pace()
 
     def poll_written(self, epoch: int) -> None:
         """The agent is done with the poll: the next may come."""
@@ -105,6 +108,7 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
         if self.flow_active and not self._sought and not await self._seek_to_applied(epoch):
             await self.sleep(0.2)
             return
+        await asyncio.sleep(self._pace.wait(time.monotonic()))
         records, _ = await self._wait_next_records(timeout)
         if self.should_stop or not records:
             return
@@ -124,6 +128,7 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
         if not slices:
             return
         self._written.clear()
+        self._pace.delivered(sum(len(part.records) for part in slices), time.monotonic())
         first = slices[0]
         newest = first.records[-1]
         tp = TP(topics.AUDIT, first.partition)

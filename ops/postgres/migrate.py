@@ -82,11 +82,15 @@ async def migrate(dsn: str, folder: Path = FOLDER) -> None:
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK, timeout=LOCK_TIME_OUT)
         await connection.execute(_REGISTER, timeout=LOCK_TIME_OUT)
-        rows = await connection.fetch("SELECT number, name, sha256 FROM public.schema_migrations", timeout=LOCK_TIME_OUT)
+        rows = await connection.fetch(
+            "SELECT number, name, sha256 FROM public.schema_migrations", timeout=LOCK_TIME_OUT
+        )
         applied = {row["number"]: row for row in rows}
         later = sorted(set(applied) - {migration.number for migration in migrations})
         if later:
-            raise MigrationError(f"The database has migration {later[-1]}, this version knows {len(migrations)}. Run a newer version.")
+            raise MigrationError(
+                f"The database has migration {later[-1]}, this version knows {len(migrations)}. Run a newer version."
+            )
         for migration in migrations:
             before = applied.get(migration.number)
             if before is None:

@@ -27,7 +27,7 @@ CATEGORIES = ("travel", "tools")
 ASSIGNMENTS = (
     ("travel", "L1", "abe", None), ("travel", "L1", "bea", None), ("travel", "L1", "mia", None),
     ("travel", "L2", "bea", None), ("travel", "L2", "cal", None), ("travel", "L3", "dee", None), ("travel", "L3", "abe", None),
-    ("tools", "L1", "abe", None), ("tools", "L1", "bea", "south"), ("tools", "L1", "mia", "south"),
+    ("tools", "L1", "abe", None), ("tools", "L1", "cal", None), ("tools", "L1", "bea", "south"), ("tools", "L1", "mia", "south"),
     ("tools", "L2", "cal", None), ("tools", "L2", "dee", None), ("tools", "L3", "dee", None), ("tools", "L3", "mia", None),
 )  # fmt: skip
 RULES = tuple(
@@ -97,6 +97,7 @@ def baseline() -> Broker:
         for key, data in effects.writes[CATALOG].items():
             broker.append(topics.CATALOG_CHANGELOG, 0, key, data, [])
         for output in effects.outputs:
+            assert b'"refused"' not in (output.value or b""), output.value
             broker.append(output.topic, output.partition or 0, output.key, output.value, output.headers)
     broker.committed[topics.REFERENCE_COMMANDS, 0] = broker.end(topics.REFERENCE_COMMANDS, 0)
     return broker

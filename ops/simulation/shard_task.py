@@ -54,13 +54,14 @@ class ShardTask(Driven):
         self.process = process
         self.key = key
         self.stopping = False
+        self.opened = False
         self.sweep: SimulatedSweep | None = None
         self._broker = broker
         self._rng = rng
         self._owned = owned
         self._known_committed = 0
         self._impossible: set[int] = set()
-        super().__init__(self._run())
+        super().__init__(self._run)
 
     async def _run(self) -> None:
         log = SimulatedLog(self._broker, self.key, self._rng)
@@ -77,6 +78,7 @@ class ShardTask(Driven):
             self.sweep = SimulatedSweep(partition, stores[REQUESTS], stores[WINDOWS])
             for _ in self.sweep.rebuild():
                 pass
+        self.opened = True
         while not self.stopping:
             rows = self._broker.rows(*self.key)[position : position + self._rng.choice((1, 1, 2, 3, 5, 8))]
             if not rows:

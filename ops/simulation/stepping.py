@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 #: Where a shard waits for new records.
@@ -27,13 +27,16 @@ step = Step
 class Driven:
     """One coroutine and where it stands."""
 
-    def __init__(self, coroutine: Coroutine[Any, None, None]) -> None:
-        self._coroutine = coroutine
+    def __init__(self, start: Callable[[], Coroutine[Any, None, None]]) -> None:
+        self._start = start
+        self._coroutine: Coroutine[Any, None, None] | None = None
         self.label = "created"
         self.finished = False
 
     def advance(self) -> None:
         """Run to the next suspension. What the coroutine raises comes out here."""
+        if self._coroutine is None:
+            self._coroutine = self._start()
         try:
             self.label = self._coroutine.send(None)
         except StopIteration:
@@ -45,4 +48,5 @@ class Driven:
     def drop(self) -> None:
         """The process is gone: nothing of the coroutine runs on."""
         self.finished = True
-        self._coroutine.close()
+        if self._coroutine is not None:
+            self._coroutine.close()

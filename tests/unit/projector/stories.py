@@ -54,13 +54,17 @@ class Chain:
             "prev_hash": self.prev,
         } | fields
         self.prev = chain_hash(chained)
-        return chained | {
-            "hash": self.prev,
-            "event": event,
-            "personal": personal,
-            "salt": salt,
-            "request": request,
-        } | extra
+        return (
+            chained
+            | {
+                "hash": self.prev,
+                "event": event,
+                "personal": personal,
+                "salt": salt,
+                "request": request,
+            }
+            | extra
+        )
 
 
 class Story:
@@ -89,7 +93,11 @@ class Story:
         event = {"type": "Submitted", "version": 1, "at": self.at, "actor_id": "sam.sales", "category_id": "hardware",
                  "levels": [{"level": one.level, "approvers": list(one.approvers)} for one in levels],
                  "amount_minor": 6_000_000, "currency": "EUR", "rules_version": 1, "rule_id": "anything-large"}  # fmt: skip
-        personal = {"title": self.state.title or "", "description": self.state.description or "", "source_address": "10.0.0.1"}
+        personal = {
+            "title": self.state.title or "",
+            "description": self.state.description or "",
+            "source_address": "10.0.0.1",
+        }
         self._record("submit", "sam.sales", None, None, event, personal)
         return self
 
@@ -117,7 +125,13 @@ class Story:
         else:
             status, open_index = Status(f"pending_{levels[index + 1].level.lower()}"), index + 1
         self._next(version, levels=tuple(levels), status=status, open_index=open_index)
-        event = {"type": decision.title() + "d", "version": version, "at": self.at, "actor_id": approver, "level": level.level}
+        event = {
+            "type": decision.title() + "d",
+            "version": version,
+            "at": self.at,
+            "actor_id": approver,
+            "level": level.level,
+        }
         self._record(decision, approver, level.level, level.level, event, {"comment": comment} if comment else {})
         return self
 
@@ -130,7 +144,13 @@ class Story:
         levels[index] = replace(levels[index], votes=tuple(v for v in levels[index].votes if v != vote))
         version = self.state.version + 1
         self._next(version, levels=tuple(levels), status=Status(f"pending_{level_name.lower()}"), open_index=index)
-        event = {"type": "RolledBack", "version": version, "at": self.at, "actor_id": vote.approver_id, "level": level_name}
+        event = {
+            "type": "RolledBack",
+            "version": version,
+            "at": self.at,
+            "actor_id": vote.approver_id,
+            "level": level_name,
+        }
         self._record("rollback", vote.approver_id, level_name, level_name, event, {"comment": "A mistake."})
         return self
 
@@ -161,9 +181,17 @@ class Story:
         assert self.state is not None
         self.at += 86_400_000
         version = self.state.version + 1
-        word, status = ("finalize", Status.FINALIZED) if self.state.status is Status.APPROVED else ("close", Status.CLOSED)
+        word, status = (
+            ("finalize", Status.FINALIZED) if self.state.status is Status.APPROVED else ("close", Status.CLOSED)
+        )
         self._next(version, status=status)
-        event = {"type": "WindowClosed", "version": version, "at": self.at, "actor_id": "system", "status": status.value}
+        event = {
+            "type": "WindowClosed",
+            "version": version,
+            "at": self.at,
+            "actor_id": "system",
+            "status": status.value,
+        }
         self._record(word, "system", None, None, event, {})
         return self
 

@@ -1,0 +1,87 @@
+"""Reference data and rules that change under way, and security events."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from ops.simulation.broker import Broker
+from ops.simulation.organisation import ASSIGNMENTS, MANAGERS, RULES, assignment_id, user_body
+from ops.simulation.tables_of import PARTITIONS
+from schemas import topics
+
+
+class Administration:
+    """An admin's edits; most deactivated people come back, so that runs do not dry out."""
+
+    def __init__(self, broker: Broker, rng: random.Random, new_id: Callable[[], str]) -> None:
+        self._broker = broker
+        self._rng = rng
+        self._new_id = new_id
+        self._away: list[str] = []
+        self._book: list[dict[str, Any]] = []
+
+    def act(self) -> str:
+        """Send one reference command; what it does."""
+        rng, chance = self._rng, self._rng.random()
+        if self._book and chance < 0.1:
+            self._append(rng.choice(self._book[-4:]))
+            return "reference retry"
+        if chance < 0.55:
+            if self._away and rng.random() < 0.6:
+                return self._put(self._away.pop(), user_body, active=True)
+            name = rng.choice(MANAGERS)
+            self._away.append(name)
+            return self._put(name, user_body, active=False)
+        if chance < 0.75:
+            yaml = rng.choice(RULES)
+            self._send({"type": "PutEntity", "entity_id": "rules", "body": {"kind": "rules", "yaml": yaml}})
+            return "rules"
+        category, level, approver, region = rng.choice(ASSIGNMENTS)
+        id_ = assignment_id(category, level, approver)
+        if rng.random() < 0.4:
+            self._send({"type": "RemoveEntity", "kind": "assignment", "entity_id": id_})
+        else:
+            approver = rng.choice((approver, rng.choice(MANAGERS)))
+            body = {
+                "kind": "assignment",
+                "category_id": category,
+                "level": level,
+                "approver_id": approver,
+                "region": region,
+            }
+            self._send({"type": "PutEntity", "entity_id": id_, "body": body})
+        return "assignment"
+
+    def sign_in(self) -> str:
+        """A gateway reports a login."""
+        user = self._rng.choice(MANAGERS)
+        event = {
+            "event_id": self._new_id(),
+            "action": "login",
+            "outcome": "accepted",
+            "user_id": user,
+            "roles": ["manager"],
+            "correlation_id": self._new_id(),
+            "source_address": "192.0.2.1",
+            "salt": f"{self._rng.getrandbits(128):032x}",
+        }
+        partition = MANAGERS.index(user) % PARTITIONS
+        self._broker.append(topics.SECURITY, partition, user.encode(), orjson.dumps(event), [])
+        return "sign-in"
+
+    def _put(self, name: str, body: Callable[..., dict[str, Any]], *, active: bool) -> str:
+        self._send({"type": "PutEntity", "entity_id": name, "body": body(name, active=active)})
+        return "user back" if active else "user away"
+
+    def _send(self, fields: dict[str, Any]) -> None:
+        command_id = self._new_id()
+        body = {"command_id": command_id, "actor_id": "adm", "correlation_id": command_id, **fields}
+        self._book.append(body)
+        self._append(body)
+
+    def _append(self, body: dict[str, Any]) -> None:
+        self._broker.append(topics.REFERENCE_COMMANDS, 0, body["entity_id"].encode(), orjson.dumps(body), [])

@@ -1,0 +1,165 @@
+"""What must hold once faults have stopped and everything has run: each check one sentence of `quality.md`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from agents.outputs import receivers
+from agents.ports import Incoming
+from agents.requests import REQUESTS, WINDOWS, parse, payload_hash
+from ops.simulation.broker import Broker, Row
+from ops.simulation.failure import holds
+from ops.simulation.organisation import baseline
+from ops.simulation.processes import Cluster
+from ops.simulation.readside import ReadSide
+from ops.simulation.tables_of import PARTITIONS
+from ops.simulation.watch import Watch
+from schemas import topics
+from schemas.commands import CloseWindow
+from schemas.envelope import derived_id
+from schemas.events import EVENT_LIST, EVENT_TYPES, AnyEvent
+from schemas.reference import REFERENCE_COMMANDS
+from schemas.state import RequestState
+from schemas.view import request_view
+from tables.evolve import evolve
+from tables.record import Record
+from tables.windows import window_key
+
+
+def check_replay(broker: Broker, read_side: ReadSide, *, complete: bool) -> None:
+    """The audit stream alone gives the table's state; before the end it may lag behind it."""
+    held = 0
+    for partition in range(PARTITIONS):
+        for key, data in broker.latest[topics.REQUESTS_CHANGELOG, partition].items():
+            if key.startswith(b"\x00") or data is None:
+                continue
+            held += 1
+            record = Record.decode(data)
+            request_id = key.decode()
+            told = _events(read_side, request_id)
+            if complete:
+                _check_complete(read_side, record, request_id)
+            else:
+                holds(len(told) <= len(record.events), "the audit stream is ahead of the table", request_id)
+            holds(tuple(record.events[: len(told)]) == told, "the audit stream tells another story", request_id)
+            state: RequestState | None = None
+            for event, view in zip(told, read_side.views.get(request_id, []), strict=True):
+                state = evolve(state, event, request_id)
+                holds(request_view(state) == view, "an audit record shows another request", request_id, event.version)
+            if len(told) == len(record.events):
+                holds(state == record.state, "replaying the audit stream gives another state", state, record.state)
+    if complete:
+        holds(held == len(read_side.requests), "a request is in the audit stream or the table alone", held)
+
+
+def _check_complete(read_side: ReadSide, record: Record, request_id: str) -> None:
+    length = len(read_side.chains.get(record.entity, []))
+    refused = read_side.refused.get(request_id, 0)
+    holds(record.seq == length, "the audit chain ends before the table's", request_id, record.seq, length)
+    holds(record.head == read_side.heads[record.entity], "the audit chain ends with another hash", request_id)
+    holds(length == len(record.events) + refused, "chain length is not versions plus refusals", request_id, length)
+    holds(list(record.made) == [event.command_id for event in record.events], "commands that made events", request_id)
+
+
+def check_stores(cluster: Cluster) -> None:
+    """Each owner's local store is what its changelog says; the window index holds every open window."""
+    broker = cluster.broker
+    for partition in range(PARTITIONS):
+        task = cluster.owner[topics.COMMANDS, partition]
+        assert task is not None
+        store = task.process.store(task.key, REQUESTS)
+        windows = task.process.store(task.key, WINDOWS)
+        latest = broker.latest[topics.REQUESTS_CHANGELOG, partition]
+        written = {key: value for key, value in latest.items() if value is not None}
+        holds(store.data == written, "a local store differs from its changelog", task.key, task.process.name)
+        for key, data in store.scan():
+            due = Record.decode(data).closes_at
+            if due is not None:
+                holds(windows.get(window_key(due, key.decode())) is not None, "an open window is not indexed", key, due)
+
+
+def check_windows(read_side: ReadSide, now: int) -> None:
+    """No window is left open after its time."""
+    for ledger in read_side.requests.values():
+        if ledger.status in ("approved", "rejected") and ledger.newest is not None:
+            due = ledger.newest.at + ledger.window
+            holds(due > now, "a window was left open after its time", ledger.id, ledger.status, due, now)
+
+
+def check_outcomes(broker: Broker, watch: Watch) -> None:
+    """Each command in the log ended in exactly one outcome, the first record with its id deciding which."""
+    for partition in range(PARTITIONS):
+        first: dict[str, tuple[int, str]] = {}
+        for row in broker.rows(topics.COMMANDS, partition):
+            place = (topics.COMMANDS, partition, row.offset)
+            if place in watch.poison:
+                holds(place in watch.dead, "a record that cannot be processed left no dead letter", place)
+                continue
+            command = parse(_incoming(partition, row))
+            if isinstance(command, CloseWindow):
+                continue
+            id_, hash_ = command.command_id, payload_hash(command)
+            offset, first_hash = first.setdefault(id_, (row.offset, hash_))
+            outcome = watch.outcomes.get(id_)
+            holds(outcome is not None, "an acknowledged command has no outcome", place, id_)
+            found: dict[str, Any] = orjson.loads(outcome or b"{}")
+            holds(found["offset"] == offset, "a later record with the same id decided the outcome", place, found)
+            reused = (id_, row.offset) in watch.reused
+            holds(
+                reused == (hash_ != first_hash),
+                "same id: refused as reused exactly if the payload differs",
+                place,
+                reused,
+            )
+    for row in broker.rows(topics.REFERENCE_COMMANDS, 0)[baseline().end(topics.REFERENCE_COMMANDS, 0) :]:
+        id_ = REFERENCE_COMMANDS.validate_json(row.value or b"").command_id
+        holds(
+            id_ in watch.outcomes or (id_, row.offset) in watch.reused, "a reference command has no outcome", row.offset
+        )
+
+
+def check_notifications(read_side: ReadSide, watch: Watch) -> None:
+    """Everybody who is to be told of an event is told, and nobody else."""
+    expected = set()
+    for request_id in read_side.events:
+        entity, state = f"request:{request_id}", None
+        seqs = [
+            record["seq"] for record in map(orjson.loads, read_side.chains[entity]) if record["outcome"] == "accepted"
+        ]
+        for seq, event in zip(seqs, _events(read_side, request_id), strict=True):
+            after = evolve(state, event, request_id)
+            expected |= {derived_id(entity, seq, *told) for told in receivers(event, state, after)}
+            state = after
+    holds(
+        expected == set(watch.notifications), "notifications missing or too many", expected ^ set(watch.notifications)
+    )
+
+
+def check_reference(cluster: Cluster) -> None:
+    """What every process reads as reference data is what the reference shard decided."""
+    latest: dict[bytes, bytes | None] = {}
+    for row in cluster.broker.rows(topics.REFERENCE, 0):
+        assert row.key is not None
+        latest[row.key] = row.value
+    for key, data in cluster.broker.latest[topics.CATALOG_CHANGELOG, 0].items():
+        if key.startswith(b"\x00") or data is None or key == b"rules":
+            continue
+        entity = orjson.loads(data)[0]
+        told = latest.get(key)
+        holds(
+            (None if told is None else orjson.loads(told)) == entity,
+            "reference data differs from what was decided",
+            key,
+        )
+
+
+def _events(read_side: ReadSide, request_id: str) -> tuple[AnyEvent, ...]:
+    """The events that the audit stream tells; a personal field that it lacks was empty."""
+    empty = {cls.__name__: dict.fromkeys(cls.PERSONAL) for cls in EVENT_TYPES}
+    return EVENT_LIST.validate_python([empty[one["type"]] | one for one in read_side.events.get(request_id, [])])
+
+
+def _incoming(partition: int, row: Row) -> Incoming:
+    return Incoming(topics.COMMANDS, partition, row.offset, row.timestamp, row.key, row.value, row.headers)

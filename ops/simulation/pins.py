@@ -1,0 +1,59 @@
+"""What a decision used existed when it was made, and was no older than what the command's sender had seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from ops.simulation.broker import Broker
+from ops.simulation.failure import holds
+from schemas import topics
+
+
+class Pins:
+    """Compares decisions with `athena.reference` as far as it had been written, and as far as the sender had read."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._sent: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def sent(self, partition: int, command_id: str, reference_offset: int, actor_id: str) -> None:
+        """The first record with this command id was sent by somebody who had read so far."""
+        self._sent.setdefault((partition, command_id), (reference_offset, actor_id))
+
+    def check(self, partition: int, record: dict[str, Any]) -> None:
+        """`Broken` if an accepted decision used reference data that was not there, or older than its sender knew."""
+        event = record["event"]
+        if event is None:
+            return
+        sent = self._sent.get((partition, record["command_id"]))
+        seen = 0 if sent is None else sent[0]
+        if event["type"] == "Submitted":
+            known = [int(one["id"]) for one in self._entities("rules:", seen)]
+            exists = [int(one["id"]) for one in self._entities("rules:", None)]
+            pinned = event["rules_version"]
+            holds(pinned in exists, "a decision pinned rules that were not published", pinned, exists)
+            holds(pinned >= max(known, default=0), "a decision used older rules than its sender knew", pinned, known)
+        if event["type"] in ("Approved", "Rejected"):
+            actor = event["actor_id"]
+            known_version = max((one["version"] for one in self._entities(f"user:{actor}", seen)), default=0)
+            later = [one for one in self._entities(f"user:{actor}", None) if one["version"] >= known_version]
+            holds(
+                any(one["active"] for one in later),
+                "a decision by somebody its sender knew to be inactive",
+                actor,
+                sent,
+            )
+
+    def _entities(self, prefix: str, end: int | None) -> list[dict[str, Any]]:
+        wanted = prefix.encode()
+        exact = not prefix.endswith(":")
+        rows = self._broker.rows(topics.REFERENCE, 0)[:end]
+        return [
+            orjson.loads(row.value)
+            for row in rows
+            if row.key is not None
+            and row.value is not None
+            and (row.key == wanted if exact else row.key.startswith(wanted))
+        ]

@@ -1,0 +1,243 @@
+"""Mistakes that somebody could make, each as one patch of the real code. `PLANTED` names them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import agents.barrier
+import agents.requests
+import rules.decide
+import tables.evolve
+from agents.ports import Effects, Incoming, Log, Store
+from agents.reference import ReferenceShard
+from agents.requests import RequestShard
+from agents.sweep import WindowSweep
+from ops.simulation import shard_task
+from ops.simulation.broker import Broker
+from ops.simulation.stores import MemoryStore
+from schemas.audit import GENESIS
+from schemas.commands import CloseWindow, Rollback
+from schemas.events import Approved, RolledBack
+from tables.record import Record
+
+Patch = pytest.MonkeyPatch
+
+
+def outputs_before_state(patch: Patch) -> None:
+    async def commit(effects: Effects, log: Log, stores: Mapping[str, Store]) -> None:
+        if effects.outputs:
+            await log.write_outputs(effects.outputs)
+        for table, store in stores.items():
+            if writes := effects.writes.get(table):
+                store.apply(writes, await log.write_table(table, writes))
+
+    patch.setattr(agents.barrier, "commit", commit)
+
+
+def store_before_changelog(patch: Patch) -> None:
+    async def commit(effects: Effects, log: Log, stores: Mapping[str, Store]) -> None:
+        for table, store in stores.items():
+            if writes := effects.writes.get(table):
+                assert isinstance(store, MemoryStore)
+                store.apply(writes, store.offset + len(writes))
+                await log.write_table(table, writes)
+        if effects.outputs:
+            await log.write_outputs(effects.outputs)
+
+    patch.setattr(agents.barrier, "commit", commit)
+
+
+def outputs_not_awaited(patch: Patch) -> None:
+    """A send that failed is let pass: some outputs are never there."""
+    real = shard_task.SimulatedLog.write_outputs
+
+    async def write_outputs(self: Any, outputs: Any) -> None:
+        await real(self, [one for number, one in enumerate(outputs) if number % 7 != 6])
+
+    patch.setattr(shard_task.SimulatedLog, "write_outputs", write_outputs)
+
+
+def no_deduplication(patch: Patch) -> None:
+    patch.setattr(RequestShard, "_repeat", lambda *_: False)
+
+
+def redelivery_without_outputs(patch: Patch) -> None:
+    """A record at or below the applied offset is skipped in silence."""
+    real = RequestShard._repeat
+
+    def repeat(self: RequestShard, known: Record, command: Any, source: Incoming, effects: Effects) -> bool:
+        return source.offset <= known.offset or real(self, known, command, source, effects)
+
+    patch.setattr(RequestShard, "_repeat", repeat)
+
+
+def outputs_forgotten_at_once(patch: Patch) -> None:
+    patch.setattr(Record, "forget_committed", lambda self, _: self.emissions.clear())
+
+
+def payload_not_compared(patch: Patch) -> None:
+    patch.setattr(agents.requests, "payload_hash", lambda _: "same")
+
+
+def refusals_not_remembered(patch: Patch) -> None:
+    patch.setattr(Record, "add_refusal", lambda *_: None)
+
+
+def window_one_ms_too_long(patch: Patch) -> None:
+    """`<=` for `<`: a rollback exactly at the window's end is let through."""
+    real = rules.decide._rollback
+
+    def rollback(state: Any, command: Any, context: Any) -> Any:
+        mine = [vote for _, vote in state.standing if vote.approver_id == command.actor_id]
+        if not mine or context.at != mine[-1].at + state.window_ms:
+            return real(state, command, context)
+        decided = real(state, command, agents.requests.DecisionContext(context.at - 1, context.catalog, context.rules))
+        event = decided.event
+        return decided if event is None else replace(decided, event=event.model_copy(update={"at": context.at}))
+
+    patch.setitem(rules.decide.DECIDERS, Rollback, rollback)
+
+
+def window_closed_early(patch: Patch) -> None:
+    """`CloseWindow` is believed without a look at the deadline."""
+    real = rules.decide._close_window
+
+    def close(state: Any, command: CloseWindow, context: Any) -> Any:
+        due = None if state is None else state.closes_at
+        at = context.at if due is None else max(context.at, due)
+        decided = real(state, command, agents.requests.DecisionContext(at, context.catalog, context.rules))
+        event = decided.event
+        return decided if event is None else replace(decided, event=event.model_copy(update={"at": context.at}))
+
+    patch.setattr(rules.decide, "_close_window", close)
+    patch.setattr(WindowSweep, "_still_open", lambda *_: True)
+    patch.setattr(shard_task.SimulatedSweep, "due", lambda self, now, real=WindowSweep.due: real(self, now + 60_000))
+
+
+def superseded_not_checked(patch: Patch) -> None:
+    real = rules.decide._rollback
+
+    def rollback(state: Any, command: Any, context: Any) -> Any:
+        mine = [(level, vote) for level, vote in state.standing if vote.approver_id == command.actor_id]
+        decided = real(state, command, context)
+        if decided.refusal != "superseded":
+            return decided
+        level, vote = mine[-1]
+        facts = {
+            "version": state.version + 1,
+            "at": context.at,
+            "actor_id": command.actor_id,
+            "command_id": command.command_id,
+        }
+        return rules.decide.Decision(RolledBack(**facts, level=level, decision_version=vote.version))
+
+    patch.setitem(rules.decide.DECIDERS, Rollback, rollback)
+
+
+def vote_kept_after_rollback(patch: Patch) -> None:
+    real = tables.evolve.APPLIERS[RolledBack]
+    patch.setitem(
+        tables.evolve.APPLIERS, RolledBack, lambda state, event: replace(real(state, event), levels=state.levels)
+    )
+
+
+def quorum_of_one(patch: Patch) -> None:
+    real = tables.evolve.APPLIERS[Approved]
+
+    def approved(state: Any, event: Any) -> Any:
+        return real(replace(state, levels=tuple(replace(level, quorum=1) for level in state.levels)), event)
+
+    patch.setitem(tables.evolve.APPLIERS, Approved, approved)
+
+
+def chain_starts_again_after_recovery(patch: Patch) -> None:
+    real = Record.decode
+
+    def decode(data: bytes) -> Record:
+        record = real(data)
+        record.head = GENESIS
+        return record
+
+    patch.setattr(Record, "decode", staticmethod(decode))
+
+
+def zombie_not_fenced(patch: Patch) -> None:
+    patch.setattr(Broker, "admit", lambda *_: None)
+
+
+def stale_store_trusted(patch: Patch) -> None:
+    """Recovery is skipped when there is something in the local store."""
+    real = MemoryStore.recover
+    patch.setattr(MemoryStore, "recover", lambda self, log: None if self.offset >= 0 else real(self, log))
+
+
+def offset_committed_first(patch: Patch) -> None:
+    real = agents.barrier.process
+
+    async def process(shard: Any, batch: Any, log: Any, stores: Any, caught_up: Any) -> None:
+        broker, record = log._broker, batch[-1]
+        broker.committed[record.topic, record.partition] = record.offset + 1
+        await real(shard, batch, log, stores, caught_up)
+
+    patch.setattr(agents.barrier, "process", process)
+
+
+def no_sweep_of_what_was_open(patch: Patch) -> None:
+    """The index of windows is neither written nor rebuilt."""
+    patch.setattr(RequestShard, "_move_window", lambda *_: None)
+    patch.setattr(WindowSweep, "rebuild", lambda _: iter(()))
+
+
+def reference_data_not_awaited(patch: Patch) -> None:
+    real = RequestShard.handle
+
+    def handle(self: RequestShard, record: Incoming, effects: Effects) -> None:
+        offset, self._catalog.offset = self._catalog.offset, 10**6
+        try:
+            real(self, record, effects)
+        finally:
+            self._catalog.offset = offset
+
+    patch.setattr(RequestShard, "handle", handle)
+
+
+def reference_repeats_dropped(patch: Patch) -> None:
+    real = ReferenceShard.handle
+
+    def handle(self: ReferenceShard, record: Incoming, effects: Effects) -> None:
+        for found in self._records.values():
+            found.kept.clear()
+        real(self, record, effects)
+
+    patch.setattr(ReferenceShard, "handle", handle)
+
+
+PLANTED: dict[str, Callable[[Patch], None]] = {
+    one.__name__: one
+    for one in (
+        outputs_before_state,
+        store_before_changelog,
+        outputs_not_awaited,
+        no_deduplication,
+        redelivery_without_outputs,
+        outputs_forgotten_at_once,
+        payload_not_compared,
+        refusals_not_remembered,
+        window_one_ms_too_long,
+        window_closed_early,
+        superseded_not_checked,
+        vote_kept_after_rollback,
+        quorum_of_one,
+        chain_starts_again_after_recovery,
+        zombie_not_fenced,
+        stale_store_trusted,
+        offset_committed_first,
+        no_sweep_of_what_was_open,
+        reference_data_not_awaited,
+        reference_repeats_dropped,
+    )
+}

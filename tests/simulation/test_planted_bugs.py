@@ -1,0 +1,23 @@
+"""The prover is proved: without these, a simulator that sees nothing would pass for a system without mistakes."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.simulation.run import SeedFailed, run_seed
+from tests.simulation.planted import PLANTED
+
+#: Seeds within which each planted mistake must show.
+BOUND = 300
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_mistake_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of this kind would reach users unseen."""
+    PLANTED[name](monkeypatch)
+    for seed in range(BOUND):
+        try:
+            run_seed(seed)
+        except SeedFailed:
+            return
+    pytest.fail(f"{name} was not found within {BOUND} seeds")

@@ -1,0 +1,285 @@
+"""Reference data has one writer: what must be unique is, what was answered is repeated, and every change is in a chain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from harness import MemoryStore, document, feed, ids, incoming, of_topic, verify_chains
+
+from agents import reference as agents_reference
+from agents.ports import Output
+from agents.reference import ReferenceShard
+from schemas import topics
+from schemas.catalog import Catalog
+from schemas.reference import Rules
+from tests.unit.core.organisation import START, new_id
+
+RULES = """schema: 1
+base_currency: USD
+default: {id: default, levels: [L1]}
+"""
+
+
+class Registry:
+    """A reference shard on one table; `restart` is a crash with the table kept."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.committed = 0
+        self.offset = -1
+        self.log: list[Output] = []
+        self.restart()
+        for id_, body in (
+            ("hq", {"kind": "department", "name": "HQ", "region": "emea"}),
+            ("root", self.user("root@example.com", ["admin"])),
+            ("ann", self.user("ann@example.com", ["manager"])),
+            ("travel", {"kind": "category", "name": "Travel"}),
+            ("t1", {"kind": "assignment", "category_id": "travel", "level": "L1", "approver_id": "ann"}),
+        ):
+            assert self.code(self.put(id_, body, actor="system")) is None
+
+    @staticmethod
+    def user(email: str, roles: list[str], **more: Any) -> dict[str, Any]:
+        return {"kind": "user", "email": email, "name": "Somebody", "roles": roles, "department_id": "hq"} | more
+
+    def restart(self) -> None:
+        self.shard = ReferenceShard(self.store, 4, lambda: self.committed)
+
+    def handle(self, body: dict[str, Any] | bytes, offset: int) -> list[Output]:
+        value = body if isinstance(body, bytes) else orjson.dumps(body)
+        outputs = feed(self.shard, self.store, incoming(value, offset, topic=topics.REFERENCE_COMMANDS, at=START + offset))
+        self.log += outputs
+        return outputs
+
+    def send(self, body: dict[str, Any] | bytes) -> list[Output]:
+        self.offset += 1
+        return self.handle(body, self.offset)
+
+    def outcome(self, body: dict[str, Any]) -> dict[str, Any]:
+        (found,) = of_topic(self.send(body), topics.OUTCOMES)
+        return found
+
+    def code(self, body: dict[str, Any]) -> str | None:
+        code: str | None = self.outcome(body)["code"]
+        return code
+
+    @staticmethod
+    def put(id_: str, body: dict[str, Any], actor: str = "root", **more: Any) -> dict[str, Any]:
+        return {
+            "type": "PutEntity", "command_id": new_id(), "actor_id": actor, "correlation_id": "correlation-1",
+            "entity_id": id_, "body": body,
+        } | more  # fmt: skip
+
+    @staticmethod
+    def remove(kind: str, id_: str, actor: str = "root", **more: Any) -> dict[str, Any]:
+        return {
+            "type": "RemoveEntity", "command_id": new_id(), "actor_id": actor, "correlation_id": "correlation-1",
+            "kind": kind, "entity_id": id_,
+        } | more  # fmt: skip
+
+    def publish(self, text: str = RULES, **more: Any) -> dict[str, Any]:
+        return self.put("rules", {"kind": "rules", "yaml": text}, **more)
+
+    @property
+    def audit(self) -> list[dict[str, Any]]:
+        return of_topic(self.log, topics.AUDIT)
+
+    def contents(self) -> list[dict[str, Any]]:
+        return sorted((one.model_dump() for one in self.shard.catalog.entities()), key=lambda one: (one["kind"], one["id"]))
+
+
+def test_an_address_belongs_to_one_account() -> None:
+    """Two people sign in as one."""
+    registry = Registry()
+    twin = registry.user("ANN@example.com", ["sales"])
+    found = registry.outcome(registry.put("ben", twin))
+    assert (found["code"], found["pointer"]) == ("email-taken", "/email")
+    assert registry.code(registry.put("ann", registry.user("anna@example.com", ["manager"]))) is None
+    assert registry.code(registry.put("ben", twin)) is None, "an address that was given up is free"
+
+
+def test_the_last_administrator_stays() -> None:
+    """Nobody can ever change anything again."""
+    registry = Registry()
+    assert registry.code(registry.remove("user", "root")) == "last-admin"
+    for body in (registry.user("root@example.com", ["sales"]), registry.user("root@example.com", ["admin"], active=False)):
+        assert registry.code(registry.put("root", body)) == "last-admin"
+    assert registry.code(registry.put("ann", registry.user("ann@example.com", ["admin"]))) is None
+    assert registry.code(registry.remove("user", "root")) is None
+    assert registry.code(registry.remove("user", "ann", actor="ann")) == "last-admin"
+
+
+def test_only_administrators_change_reference_data() -> None:
+    """An approver makes themselves an administrator."""
+    registry = Registry()
+    assert registry.code(registry.put("ann", registry.user("ann@example.com", ["admin"]), actor="ann")) == "actor-not-allowed"
+    assert registry.code(registry.remove("user", "ann", actor="nobody")) == "actor-not-allowed"
+    assert registry.audit[-1]["outcome"] == "refused" and registry.audit[-1]["actor_roles"] == []
+
+
+@pytest.mark.parametrize(
+    ("id_", "expected", "code"),
+    [("travel", 0, "entity-exists"), ("travel", 2, "precondition-failed"), ("travel", 1, None), ("fresh", 0, None), ("fresh", 3, "precondition-failed")],
+)  # fmt: skip
+def test_a_change_names_the_version_it_is_based_on(id_: str, expected: int, code: str | None) -> None:
+    """Two administrators overwrite each other without noticing."""
+    registry = Registry()
+    assert registry.code(registry.put(id_, {"kind": "category", "name": "New"}, expected_version=expected)) == code
+
+
+def test_what_is_named_must_exist() -> None:
+    """An assignment points to nobody, and requests are refused for no visible reason."""
+    registry = Registry()
+    body = {"kind": "assignment", "category_id": "travel", "level": "L1", "approver_id": "zoe"}
+    found = registry.outcome(registry.put("t2", body))
+    assert (found["code"], found["pointer"]) == ("unknown-reference", "/approver_id")
+    assert registry.code(registry.remove("category", "nope")) == "not-found"
+
+
+def test_an_account_cannot_be_named_like_the_system() -> None:
+    """Somebody signs in as the program itself, and is asked for no role any more."""
+    registry = Registry()
+    letter, failed = registry.send(registry.put("system", registry.user("s@example.com", ["sales"])))
+    assert letter.topic == topics.DEAD_LETTERS and document(failed)["status"] == "failed"
+
+
+def test_rules_are_published_with_what_the_check_found_or_refused_with_it() -> None:
+    """A file that nobody could decide by takes effect; or is refused without a reason."""
+    registry = Registry()
+    broken = registry.outcome(registry.publish("schema: 1\nbase_currency: XXX\n"))
+    assert broken["code"] == "rules-invalid" and broken["findings"] and broken["findings"][0]["line"]
+    unstaffed = registry.outcome(registry.publish(RULES.replace("[L1]", "[L1, L2]")))
+    assert unstaffed["code"] == "rules-invalid" and unstaffed["findings"][0]["severity"] == "error"
+    good = registry.outcome(registry.publish(expected_version=0))
+    assert good["status"] == "accepted" and good["entity"]["id"] == "1" and "yaml" not in good["entity"]
+    assert registry.code(registry.publish(expected_version=0)) is not None
+    assert registry.outcome(registry.publish(expected_version=1))["entity"]["version"] == 2
+    assert sorted(registry.shard.catalog.rules) == [1, 2]
+    published = of_topic(registry.log, topics.REFERENCE)[-1]
+    assert Rules.model_validate(published).yaml == RULES
+    verify_chains(registry.audit)
+    registry.restart()
+    assert sorted(registry.shard.catalog.rules) == [1, 2], "every version can be read after a restart"
+
+
+def test_a_repeat_has_the_first_outcome_and_a_reused_id_is_refused() -> None:
+    """A lost answer makes two categories."""
+    registry = Registry()
+    command = registry.put("food", {"kind": "category", "name": "Food"})
+    first = registry.outcome(command)
+    registry.committed = 99
+    registry.send(registry.put("food", {"kind": "category", "name": "Meals"}))
+    registry.restart()
+    again = registry.send(command)
+    assert [document(one) for one in again] == [first]
+    reused = registry.outcome(command | {"body": {"kind": "category", "name": "Other"}})
+    assert reused["code"] == "idempotency-key-reused" and reused["entity"] is None
+    assert registry.outcome(command) == first
+    assert registry.shard.catalog.categories["food"].name == "Meals"
+
+
+def test_a_redelivery_repeats_every_output_byte_for_byte() -> None:
+    """A crash loses a change of reference data, or its audit record."""
+    registry = Registry()
+    commands = [
+        registry.put("food", {"kind": "category", "name": "Food"}),
+        registry.remove("assignment", "t1"),
+        registry.put("ben", registry.user("ann@example.com", [])),
+        registry.publish("nonsense: ["),
+        registry.remove("user", "ann"),
+    ]
+    first = [registry.send(command) for command in commands]
+    before = dict(registry.store.rows)
+    for restarted in (False, True):
+        if restarted:
+            registry.restart()
+        assert [registry.handle(command, 5 + number) for number, command in enumerate(commands)] == first
+    assert registry.store.rows == before
+
+
+def test_output_ids_differ_even_within_a_millisecond_and_one_correlation() -> None:
+    """A reader that drops repeats drops the second of two changes of an import."""
+    registry = Registry()
+    registry.log.clear()
+    for name in ("A", "B"):
+        body = {"kind": "category", "name": name}
+        registry.offset += 1
+        record = incoming(orjson.dumps(registry.put("food", body)), registry.offset, at=START, topic=topics.REFERENCE_COMMANDS)
+        registry.log += feed(registry.shard, registry.store, record)
+    command = registry.put("food", {"kind": "category", "name": "C"})
+    registry.send(command)
+    for name in ("D", "E"):
+        registry.send(command | {"body": {"kind": "category", "name": name}})
+    assert len(set(ids(registry.log))) == len(registry.log)
+
+
+def test_the_catalog_rebuilt_from_the_table_equals_the_one_before_and_the_published_one() -> None:
+    """After a restart an address can be taken twice; or a gateway shows other data than decides."""
+    registry = Registry()
+    registry.send(registry.publish())
+    registry.send(registry.put("ann", registry.user("anna@example.com", ["manager", "sales"], phone="+49301234567")))
+    registry.send(registry.remove("category", "travel"))
+    registry.send(registry.remove("assignment", "t1"))
+    registry.send(registry.put("ben", registry.user("ann@example.com", ["sales"])))
+    before, addresses = registry.contents(), dict(registry.shard.catalog.users_by_email)
+    registry.restart()
+    assert registry.contents() == before and registry.shard.catalog.users_by_email == addresses
+    assert registry.shard.catalog.newest_rules_version == 1
+    follower = Catalog()
+    for output in registry.log:
+        if output.topic == topics.REFERENCE:
+            assert output.key is not None and output.partition == 0
+            follower.apply(output.key, output.value)
+    found = sorted((one.model_dump() for one in follower.entities()), key=lambda one: (one["kind"], one["id"]))
+    assert found == before
+
+
+def test_every_change_is_in_the_chain_of_its_entity() -> None:
+    """Who made somebody an approver cannot be found out."""
+    registry = Registry()
+    registry.send(registry.put("ann", registry.user("ann@example.com", ["sales"]), source_address="203.0.113.7", salt="ab" * 16))
+    registry.send(registry.remove("user", "ann"))
+    registry.send(registry.publish())
+    registry.send(registry.publish("bad"))
+    assert verify_chains(registry.audit) == {
+        "department:hq": 1, "user:root": 1, "user:ann": 3, "category:travel": 1, "assignment:t1": 1, "rules": 2,
+    }  # fmt: skip
+    changed, removed = registry.audit[-4:-2]
+    assert changed["action"] == "user-changed" and changed["personal"] == {"source_address": "203.0.113.7"}
+    assert removed["status_before"] == "active" and removed["status_after"] == "inactive"
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b"[]", b'{"type":"PutEntity"}', b"\xff", b'{"type":"Drop","command_id":5}'])
+def test_what_is_no_command_becomes_a_dead_letter(value: bytes) -> None:
+    """One bad record stops the administration."""
+    registry = Registry()
+    assert [one.topic for one in registry.send(value)] == [topics.DEAD_LETTERS]
+
+
+def test_a_bug_becomes_a_dead_letter_and_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rules file that the check stumbles over stops the worker again and again."""
+    registry = Registry()
+    command = registry.put("travel", {"kind": "category", "name": "Trips"})
+    before, rows = registry.contents(), dict(registry.store.rows)
+    for broken in ("decide_reference", "canonical"):
+        with monkeypatch.context() as patched:
+            patched.setattr(agents_reference, broken, lambda *_: 1 / 0)
+            letter, failed = registry.send(command)
+        assert "ZeroDivisionError" in document(letter)["trace"] and document(failed)["status"] == "failed"
+        assert registry.contents() == before and registry.store.rows == rows
+    assert registry.outcome(command)["version"] == 2
+    verify_chains(registry.audit)
+
+
+def test_the_largest_rules_file_fits_into_a_message() -> None:
+    """An administrator publishes a long file, and the worker can never write it and never start again."""
+    registry = Registry()
+    line = '# "quoted" comment\n'
+    text = RULES + line * ((1024 * 1024 - len(RULES)) // len(line))
+    outputs = registry.send(registry.publish(text))
+    assert of_topic(outputs, topics.OUTCOMES)[0]["status"] == "accepted"
+    largest = max(len(value) for value in registry.store.rows.values())
+    assert largest < 4 * 1024 * 1024, f"a table record of {largest} bytes"
+    assert max(len(output.value or b"") for output in outputs) < 4 * 1024 * 1024

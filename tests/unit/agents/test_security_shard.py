@@ -1,0 +1,82 @@
+"""Sign-ins and refusals at the door, chained by account."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from harness import MemoryStore, document, feed, incoming, of_topic, verify_chains
+
+from agents import security as agents_security
+from agents.ports import Output
+from agents.security import SecurityShard
+from schemas import topics
+from schemas.audit import AuditRecord
+from schemas.envelope import header
+from tests.unit.core.organisation import START, new_id
+
+
+def event(user_id: str = "ann", **fields: object) -> bytes:
+    body = {
+        "event_id": new_id(), "action": "login", "outcome": "accepted", "user_id": user_id, "roles": ["manager"],
+        "correlation_id": "correlation-1", "source_address": "203.0.113.7", "salt": "ab" * 16,
+    }  # fmt: skip
+    return orjson.dumps(body | fields)
+
+
+class Door:
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.committed = 0
+        self.restart()
+
+    def restart(self) -> None:
+        self.shard = SecurityShard(3, self.store, lambda: self.committed)
+
+    def handle(self, value: bytes, offset: int, at: int = 0) -> list[Output]:
+        return feed(self.shard, self.store, incoming(value, offset, at=START + at, topic=topics.SECURITY))
+
+
+def test_each_account_has_its_chain_and_every_chain_verifies() -> None:
+    """Somebody deletes a failed login from the log, and nobody can tell."""
+    door, log = Door(), []
+    for offset, user_id in enumerate(["ann", "bob", "ann", "anonymous", "ann"]):
+        door.restart()
+        log += door.handle(event(user_id, outcome="refused", code="unauthenticated"), offset, 10 - offset)
+    records = of_topic(log, topics.AUDIT)
+    assert verify_chains(records) == {"session:ann": 3, "session:bob": 1, "session:anonymous": 1}
+    for record in records:
+        AuditRecord.model_validate(record)
+    assert sorted(one["at"] for one in records if one["entity"] == "session:ann") == [
+        one["at"] for one in records if one["entity"] == "session:ann"
+    ], "time does not run backwards in a chain"
+    assert len({header(one.headers, "ce_id") for one in log}) == len(log)
+
+
+def test_a_redelivery_repeats_and_the_committed_is_forgotten() -> None:
+    """A crash loses a sign-in, or enters it twice."""
+    door = Door()
+    events = [event(), event("bob"), event()]
+    first = [door.handle(value, offset) for offset, value in enumerate(events)]
+    door.restart()
+    assert [door.handle(value, offset) for offset, value in enumerate(events)] == first
+    door.committed = 3
+    door.handle(event(), 3)
+    assert door.handle(events[2], 2) == []
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", event(user_id=""), event(action="Login!"), event(salt="x")])
+def test_what_is_no_event_becomes_a_dead_letter(value: bytes) -> None:
+    """One bad record stops the log of sign-ins."""
+    assert [one.topic for one in Door().handle(value, 0)] == [topics.DEAD_LETTERS]
+
+
+def test_a_bug_becomes_a_dead_letter_and_leaves_the_chain_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain has a hole that looks like tampering, or the worker never starts again."""
+    door = Door()
+    log = door.handle(event(), 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(agents_security, "canonical", lambda *_: 1 / 0)
+        (letter,) = door.handle(event(), 1)
+    assert "ZeroDivisionError" in document(letter)["trace"]
+    log += door.handle(event(), 2)
+    assert verify_chains(of_topic(log, topics.AUDIT)) == {"session:ann": 2}

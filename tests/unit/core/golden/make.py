@@ -1,0 +1,56 @@
+"""Writes the golden files anew: `python tests/unit/core/golden/make.py`. A released file is never written again: an event that
+was written must fold as it always did. Add a story instead, and only it is written.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import orjson
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[3])]
+
+import organisation as org  # noqa: E402
+from test_refusals import Story, approved, filed  # noqa: E402
+
+from schemas.base import plain  # noqa: E402
+from schemas.view import request_view  # noqa: E402
+
+
+def stories() -> dict[str, Story]:
+    """Every event type, and every way that a request can end."""
+    hour = org.HOUR
+    reassigned = filed(quorum={"L1": "all"}).at(1).does(org.approve("ann", comment="Fine")).without("bob").at(2)
+    unstaffed = filed().at(1).without("cid").without("dee")
+    return {
+        "finalized": approved().at(24 * hour).does(org.close(4)),
+        "closed": filed(quorum={"L1": 2}).does(org.approve("ann")).at(9).does(org.reject("bob")).at(25 * hour).does(org.close(3)),
+        "withdrawn": filed().does(org.comment(text="日本語 and 🎉")).at(5).does(org.withdraw(comment="No longer needed")),
+        "rolled-back": approved().at(7).does(org.rollback("eve", comment="Wrong"), org.rollback("cid"), org.reject("dee")),
+        "reassigned": reassigned.does(org.reassign("L1", "system")),
+        "unstaffed": unstaffed.does(org.reassign("L2", "system")),
+        "yen": Story(org.Context(org.catalog(), org.fixed_rules(("L3",)))).does(org.submit(amount="125000", currency="JPY", description=None)),
+    }  # fmt: skip
+
+
+def main() -> None:
+    for name, story in stories().items():
+        path = HERE / f"{name}.json"
+        if path.exists():
+            continue
+        assert story.state is not None
+        body = {
+            "request_id": org.REQUEST_ID,
+            "events": [plain(event) for event in story.events],
+            "view": request_view(story.state),
+            "closes_at": story.state.closes_at,
+            "changed_version": story.state.changed_version,
+            "former_approvers": sorted(story.state.former_approvers),
+        }
+        path.write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+if __name__ == "__main__":
+    main()
