@@ -233,9 +233,7 @@ class ReferenceShard:
     def _output(self, row: list[str | None]) -> Output:
         topic, key, value, type_, time, subject, correlation_id, id_ = row
         assert topic and key and type_ and time and subject and correlation_id and id_
-        found = headers(
-            id_=id_, type_=type_, source=SOURCE, time=time, subject=subject, correlation_id=correlation_id
-        )
+        found = headers(id_=id_, type_=type_, source=SOURCE, time=time, subject=subject, correlation_id=correlation_id)
         partition = 0 if topic == topics.REFERENCE else partition_of(key.encode(), self._partitions)
         return Output(topic, key.encode(), None if value is None else value.encode(), found, partition)
 
@@ -271,7 +269,12 @@ def _event(decision: ReferenceDecision, document: dict[str, Any] | None) -> dict
 
 
 def _reference_row(
-    chain: str, seq: int, decision: ReferenceDecision, document: dict[str, Any] | None, command: ReferenceCommand, at: int
+    chain: str,
+    seq: int,
+    decision: ReferenceDecision,
+    document: dict[str, Any] | None,
+    command: ReferenceCommand,
+    at: int,
 ) -> list[str | None]:
     id_ = derived_id(chain, seq, "reference")
     key = entity_key(decision.kind, decision.id)

@@ -133,7 +133,9 @@ class RequestShard:
         if found is not None and source.offset <= found.offset:
             if isinstance(command, CloseWindow) or source.offset < self._committed():
                 return
-            raise RuntimeError("this command was not applied when later ones of its request were: a bug stopped it then")
+            raise RuntimeError(
+                "this command was not applied when later ones of its request were: a bug stopped it then"
+            )
         at = source.timestamp if found is None or found.state is None else max(source.timestamp, found.state.updated_at)
         context = DecisionContext(at, self._catalog, self._rules())
         reused = any(

@@ -11,6 +11,7 @@ from faust.windows import TumblingWindow
 from prometheus_client import start_http_server
 from yarl import URL
 
+from agents.consumer import PromptTransport
 from agents.host import EXIT_FAILED, ShardHost, die
 from agents.ports import Incoming
 from agents.reference import CATALOG
@@ -49,6 +50,9 @@ class WorkerApp(faust.App):  # type: ignore[misc]
 
     host: ShardHost
 
+    def _new_transport(self) -> PromptTransport:
+        return PromptTransport(self.conf.broker_consumer, self)
+
     async def on_start(self) -> None:
         await self.host.start()
         await super().on_start()
@@ -75,6 +79,8 @@ def create(settings: Settings) -> WorkerApp:
         web_enabled=False,
         processing_guarantee="at_least_once",
         consumer_auto_offset_reset="earliest",
+        # With an id of its own a worker that is started again takes its partitions back at once, without the session time-out.
+        consumer_group_instance_id=settings.instance_id or None,
         broker_session_timeout=6.0,
         broker_heartbeat_interval=2.0,
         broker_request_timeout=30.0,

@@ -43,7 +43,7 @@ class ReferenceFollower:
             bootstrap_servers=self._bootstrap,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=500,
         )
         await consumer.start()
         self._consumer = consumer

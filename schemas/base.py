@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -64,6 +65,7 @@ class Stored(Wire):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=False)
 
 
+@lru_cache(maxsize=10_000)
 def rfc3339(ms: int) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC with milliseconds: `2026-11-22T09:30:00.000Z`."""
     return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03d}Z"

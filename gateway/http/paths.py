@@ -1,4 +1,4 @@
-"""Finds the endpoint of a method and path, in a table of its own: the framework's list of patterns costs too much."""
+"""Finds the endpoint of a method and path, in a table of its own (see `gateway.app` for why)."""
 
 from __future__ import annotations
 

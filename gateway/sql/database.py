@@ -70,7 +70,12 @@ class Database:
             raise unavailable("The database cannot be reached.")
         with _as_problem():
             async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
-                yield connection
+                try:
+                    yield connection
+                except asyncpg.InternalClientError:
+                    # Seen when the server is killed in the middle of an answer: this connection is of no more use.
+                    connection.terminate()
+                    raise
 
     async def rows(self, statement: str, *values: Any) -> list[Row]:
         """All rows of the statement."""
@@ -97,7 +102,7 @@ async def _no_reset(_connection: Any) -> None:
 def _as_problem() -> Iterator[None]:
     try:
         yield
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise _unreachable(error) from error
     except asyncpg.PostgresError as error:
         if (error.sqlstate or "")[:2] in _AWAY:

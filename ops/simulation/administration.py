@@ -17,11 +17,11 @@ from schemas import topics
 class Administration:
     """An admin's edits; most deactivated people come back, so that runs do not dry out."""
 
-    def __init__(self, broker: Broker, rng: random.Random, new_id: Callable[[], str]) -> None:
+    def __init__(self, broker: Broker, rng: random.Random, new_id: Callable[[], str], away: list[str]) -> None:
         self._broker = broker
         self._rng = rng
         self._new_id = new_id
-        self._away: list[str] = []
+        self._away = away
         self._book: list[dict[str, Any]] = []
 
     def act(self) -> str:
@@ -33,7 +33,7 @@ class Administration:
         if chance < 0.55:
             if self._away and rng.random() < 0.6:
                 return self._put(self._away.pop(), user_body, active=True)
-            name = rng.choice(MANAGERS)
+            name = rng.choice(MANAGERS[:3])
             self._away.append(name)
             return self._put(name, user_body, active=False)
         if chance < 0.75:

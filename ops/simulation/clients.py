@@ -29,6 +29,8 @@ class Clients:
         self._rng = rng
         self.requests: list[str] = []
         self.book: list[dict[str, Any]] = []
+        #: Whom the admin has deactivated; they try all the same.
+        self.away: list[str] = []
 
     def act(self) -> str:
         """Send one command; its type."""
@@ -68,6 +70,8 @@ class Clients:
         chance = rng.random()
         if ledger.open_route is not None and chance < 0.62:
             actor = rng.choice(sorted(ledger.open_route.pool)) if rng.random() < 0.85 else anybody
+            if self.away and self.away[-1] in ledger.open_route.pool and rng.random() < 0.3:
+                actor = self.away[-1]
             if rng.random() < 0.15:
                 return self._send("Reject", ledger.id, actor, {"comment": "no"})
             return self._send("Approve", ledger.id, actor, {"comment": rng.choice((None, "yes"))})

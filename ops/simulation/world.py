@@ -14,6 +14,7 @@ from ops.simulation.failure import holds
 from ops.simulation.organisation import LONGEST_WINDOW_MS, fresh_broker
 from ops.simulation.poison import send_poison
 from ops.simulation.processes import Cluster
+from ops.simulation.shard_log import CHANGELOG_ACK, OUTPUT_ACK
 from ops.simulation.shard_task import REPEAT_AFTER_MS
 from ops.simulation.stepping import IDLE
 from ops.simulation.tables_of import SHARDS
@@ -21,6 +22,8 @@ from ops.simulation.watch import Watch
 
 #: Steps between two full comparisons of stream and table.
 CHECK_EVERY = 60
+#: Where a crash hurts most.
+POINTS = ("changelog append", CHANGELOG_ACK, "output append", OUTPUT_ACK, "offset commit")
 SETTLE_ROUNDS, SETTLE_STEPS = 8, 20_000
 
 
@@ -36,7 +39,7 @@ class World:
         self.watch = Watch(self.broker)
         self.cluster = Cluster(self.broker, self.rng, self.rng.choice((2, 3)), self.faults)
         self.clients = Clients(self.broker, self.watch, self.rng)
-        self.admin = Administration(self.broker, self.rng, self.clients.new_id)
+        self.admin = Administration(self.broker, self.rng, self.clients.new_id, self.clients.away)
         weighted: list[tuple[float, Callable[[], str]]] = [
             (30, self.clients.act),
             (55, self._work),
@@ -45,7 +48,8 @@ class World:
             (5, self._follow),
             (3, self.admin.act),
             (1, self.admin.sign_in),
-            (1.8, self._crash),
+            (1.2, self._crash),
+            (1.5, self._crash_at),
             (6, self._restart),
             (1.5, self._hand_over),
             (1.5, self._zombie),
@@ -141,6 +145,19 @@ class World:
         labels = [(task.key, task.label) for task in process.tasks.values()]
         self.cluster.crash(process)
         return f"{process.name} at {labels}"
+
+    def _crash_at(self) -> str:
+        """Crash at one chosen kind of point, so that the rare ones are not left to luck."""
+        tasks = [one for one in self.cluster.tasks if one.label != IDLE or self.cluster.lag(one.key)]
+        if not tasks:
+            return "nobody"
+        task, label = self.rng.choice(tasks), self.rng.choice(POINTS)
+        for _ in range(40):
+            if not self.cluster.advance(task) or (task.label == label and self.rng.random() < 0.5):
+                break
+        if task.process.alive:
+            self.cluster.crash(task.process)
+        return f"{task.process.name} {task.key} at {task.label}"
 
     def _restart(self) -> str:
         dead = [process for process in self.cluster.processes if not process.alive]

@@ -153,6 +153,7 @@ class Home:
             "ATHENA_GATEWAY_HOST": LOOPBACK,
             "ATHENA_GATEWAY_PORT": str(self.port("gateway")),
             "ATHENA_DATA_DIR": str(self.data / process_name(process, index)),
+            "ATHENA_INSTANCE_ID": process_name(process, index),
         }
         if process in ROLES:
             values["ATHENA_DATABASE_URL_FILE"] = str(self.secret(f"database-url-{process}"))

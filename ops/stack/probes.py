@@ -20,6 +20,22 @@ def status_of(url: str, seconds: float = 2.0) -> int | None:
         connection.close()
 
 
+def gauge_of(url: str, name: str, seconds: float = 2.0) -> float | None:
+    """The value of a gauge without labels on a Prometheus endpoint; None when it is not there."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
+    try:
+        connection.request("GET", parts.path or "/")
+        for line in connection.getresponse().read().decode().splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[1])
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return None
+
+
 def listens(address: str, seconds: float = 1.0) -> bool:
     """Whether something accepts connections at `host:port`."""
     host, _, port = address.rpartition(":")

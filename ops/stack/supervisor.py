@@ -17,7 +17,7 @@ from ops.stack.child import Child, Spec
 from ops.stack.errors import StackError
 from ops.stack.home import Home, metrics_port_name, process_name
 from ops.stack.identity import Identity, place_servers, server_identity
-from ops.stack.probes import status_of
+from ops.stack.probes import gauge_of, status_of
 from ops.stack.processes import Process
 from ops.stack.state import State, locked, stop_children
 
@@ -179,14 +179,24 @@ class Supervisor:
             raise StackError(f"{name} failed (exit code {running.returncode}). {_tail(log)}")
 
     async def _until_ready(self, deadline: float) -> None:
-        while await asyncio.to_thread(status_of, f"{self.home.gateway}/readyz") != 200:
+        while waits_for := await asyncio.to_thread(self._not_ready):
             self._check_deaths()
             if time.monotonic() > deadline:
-                log = self.home.logs / "gateway.log"
-                raise StackError(
-                    f"{self.home.gateway}/readyz was not green within {READY_TIME_OUT:.0f} s. {_tail(log)}"
-                )
+                log = self.home.logs / f"{waits_for}.log"
+                raise StackError(f"{waits_for} was not ready within {READY_TIME_OUT:.0f} s. {_tail(log)}")
             await asyncio.sleep(POLL)
+
+    def _not_ready(self) -> str | None:
+        """The first of our processes that does not work yet, None when all do."""
+        if status_of(f"{self.home.gateway}/readyz") != 200:
+            return "gateway"
+        for name, child in self.children.items():
+            process = name.partition("-")[0]
+            if process in ("worker", "projector"):
+                port = child.spec.environment["ATHENA_METRICS_PORT"]
+                if gauge_of(f"http://127.0.0.1:{port}/metrics", f"athena_{process}_ready") != 1:
+                    return name
+        return None
 
     def _check_deaths(self) -> None:
         for name, child in self.children.items():

@@ -19,7 +19,6 @@ from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from ops.stack import broker, credentials, database, ports
 from ops.stack.child import Spec
@@ -89,7 +88,10 @@ class Rig:
             "ATHENA_DATA_DIR": str(folder),
             "PYTHONPATH": str(CHECKOUT),
         }
-        script = "import agents.projector.app as a; a.ProjectorApp.linger = 0.5; from ops.settings import load_settings; a.run(load_settings())"
+        script = (
+            "import agents.projector.app as app; from ops.settings import load_settings; "
+            "app.ProjectorApp.linger = 0.5; app.run(load_settings())"
+        )
         with log.open("ab") as out:
             process = subprocess.Popen(
                 [sys.executable, "-c", script],
@@ -227,8 +229,6 @@ async def _send(bootstrap: str, pairs: list[tuple[bytes, bytes]]) -> None:
                 for key, value in pairs
             ]
             await asyncio.gather(*sent)
-        except KafkaError:
-            raise
         finally:
             await producer.stop()
 
@@ -236,11 +236,10 @@ async def _send(bootstrap: str, pairs: list[tuple[bytes, bytes]]) -> None:
 async def _query(dsn: str, sql: str, arguments: tuple[Any, ...]) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
-        if not arguments:
-            # Several statements at once are fine without parameters.
-            if ";" in sql:
-                await connection.execute(sql, timeout=60)
-                return []
+        # Several statements at once are fine without parameters.
+        if not arguments and ";" in sql:
+            await connection.execute(sql, timeout=60)
+            return []
         return list(await connection.fetch(sql, *arguments, timeout=60))
     finally:
         await connection.close(timeout=5)

@@ -91,7 +91,6 @@ def test_forged_and_bent_tokens_are_refused(api: Api) -> None:
     now = int(time.time())
     hmac_signed = jwt.encode(promoted, "x" * 32, algorithm="HS256", headers={"kid": good["kid"], "typ": "at+jwt"})
     bent = [
-        "",
         "nonsense",
         f"{header}.{body}.{signature}",
         f"{header}.{claims}.{signature[:-4]}AAAA",

@@ -69,8 +69,9 @@ def redelivery_without_outputs(patch: Patch) -> None:
     """A record at or below the applied offset is skipped in silence."""
     real = RequestShard._repeat
 
-    def repeat(self: RequestShard, known: Record, command: Any, source: Incoming, effects: Effects) -> bool:
-        return source.offset <= known.offset or real(self, known, command, source, effects)
+    def repeat(self: RequestShard, known: Record, *others: Any) -> bool:
+        source = next(one for one in others if isinstance(one, Incoming))
+        return source.offset <= known.offset or real(self, known, *others)
 
     patch.setattr(RequestShard, "_repeat", repeat)
 

@@ -19,7 +19,13 @@ CONTENT = {"category_id": "travel", "reason_id": "any", "title": "a", "amount": 
 
 def _record(offset: int, kind: str, actor: str, **fields: str) -> Incoming:
     request_id, command_id = derived_id("request", offset), derived_id("command", offset)
-    body = {"type": kind, "command_id": command_id, "request_id": request_id, "actor_id": actor, "correlation_id": command_id}
+    body = {
+        "type": kind,
+        "command_id": command_id,
+        "request_id": request_id,
+        "actor_id": actor,
+        "correlation_id": command_id,
+    }
     return Incoming(topics.COMMANDS, 0, offset, 1_800_000_000_000, request_id.encode(), orjson.dumps(body | fields), [])
 
 
@@ -32,7 +38,9 @@ def test_the_chain_of_a_partition_is_written_in_order_after_a_torn_batch() -> No
 
     def decide() -> Effects:
         effects = Effects()
-        shard = RequestShard(0, stores, process.catalog, lambda: rules_in_force(process.catalog), lambda: 0, lambda _: False)
+        shard = RequestShard(
+            0, stores, process.catalog, lambda: rules_in_force(process.catalog), lambda: 0, lambda _: False
+        )
         for record in batch:
             shard.handle(record, effects)
         return effects

@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-
 from agents.ports import Effects, Incoming, Output, Shard
 from agents.requests import CHAINS, REQUESTS, WINDOWS, RequestShard
 from schemas import topics

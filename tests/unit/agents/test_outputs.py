@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import rfc8785
-from harness import Worker, document, ids, of_topic, verify_chains
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,8 +16,20 @@ from schemas import topics
 from schemas.audit import CHAINED, AuditRecord, canonical
 from schemas.outcomes import Notification, Outcome
 from tables.record import Record
+from tests.unit.agents.harness import Worker, document, ids, of_topic, verify_chains
 from tests.unit.core import organisation as org
-from tests.unit.core.organisation import HOUR, approve, close, comment, reassign, reject, rollback, submit, user, withdraw
+from tests.unit.core.organisation import (
+    HOUR,
+    approve,
+    close,
+    comment,
+    reassign,
+    reject,
+    rollback,
+    submit,
+    user,
+    withdraw,
+)
 
 Told = list[tuple[str, str]]
 
@@ -38,7 +49,10 @@ def test_canonical_json_is_that_of_an_independent_program(value: dict[str, Any])
     assert canonical(value) == rfc8785.dumps(value)
 
 
-@pytest.mark.parametrize("text", ["\x00\x01\x08\t\n\x0b\f\r\x1f\x7f\x80\x9f", "\u2028\u2029", "€ 🎉 𝒳 \U0010ffff", '"\\/</', "\ufeff\u00e9e\u0301"])
+@pytest.mark.parametrize(
+    "text",
+    ["\x00\x01\x08\t\n\x0b\f\r\x1f\x7f\x80\x9f", "\u2028\u2029", "€ 🎉 𝒳 \U0010ffff", '"\\/</', "\ufeff\u00e9e\u0301"],
+)
 def test_odd_characters_are_written_as_rfc_8785_has_them(text: str) -> None:
     """One odd character in a comment breaks a chain for every verifier but ours."""
     assert canonical({"a": text}) == rfc8785.dumps({"a": text})
@@ -135,7 +149,9 @@ def test_every_request_in_outputs_is_the_one_at_that_version() -> None:
 def told(outputs: Any) -> Told:
     found = of_topic(outputs, topics.NOTIFICATIONS)
     assert len({one["id"] for one in found}) == len(found)
-    assert {one["id"] for one in found} == {i for i, output in zip(ids(outputs), outputs, strict=True) if output.topic == topics.NOTIFICATIONS}
+    assert {one["id"] for one in found} == {
+        i for i, output in zip(ids(outputs), outputs, strict=True) if output.topic == topics.NOTIFICATIONS
+    }
     return sorted((one["template"], one["user_id"]) for one in found)
 
 
@@ -204,7 +220,9 @@ def test_a_reassignment_tells_who_lost_a_vote_who_lost_a_task_and_who_got_one() 
     worker.catalog.put(user("kim", "manager"))
     for fresh in ("fay", "kim"):
         worker.catalog.put(org.assignment("L1", fresh))
-    assert told(worker.send(reassign("L1"))) == sorted([*opened("fay", "kim"), ("task-cancelled", "bob"), ("votes-dropped", "ann")])
+    assert told(worker.send(reassign("L1"))) == sorted(
+        [*opened("fay", "kim"), ("task-cancelled", "bob"), ("votes-dropped", "ann")]
+    )
     assert told(worker.send(reassign("L2"))) == [], "nothing changed, nobody is told"
 
 

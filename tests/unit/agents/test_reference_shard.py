@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 import pytest
-from harness import MemoryStore, document, feed, ids, incoming, of_topic, verify_chains
 
 from agents import reference as agents_reference
 from agents.ports import Output
@@ -14,6 +13,7 @@ from agents.reference import ReferenceShard
 from schemas import topics
 from schemas.catalog import Catalog
 from schemas.reference import Rules
+from tests.unit.agents.harness import MemoryStore, document, feed, ids, incoming, of_topic, verify_chains
 from tests.unit.core.organisation import START, new_id
 
 RULES = """schema: 1
@@ -49,7 +49,9 @@ class Registry:
 
     def handle(self, body: dict[str, Any] | bytes, offset: int) -> list[Output]:
         value = body if isinstance(body, bytes) else orjson.dumps(body)
-        outputs = feed(self.shard, self.store, incoming(value, offset, topic=topics.REFERENCE_COMMANDS, at=START + offset))
+        outputs = feed(
+            self.shard, self.store, incoming(value, offset, topic=topics.REFERENCE_COMMANDS, at=START + offset)
+        )
         self.log += outputs
         return outputs
 
@@ -87,7 +89,10 @@ class Registry:
         return of_topic(self.log, topics.AUDIT)
 
     def contents(self) -> list[dict[str, Any]]:
-        return sorted((one.model_dump() for one in self.shard.catalog.entities()), key=lambda one: (one["kind"], one["id"]))
+        return sorted(
+            (one.model_dump(mode="json") for one in self.shard.catalog.entities()),
+            key=lambda one: (one["kind"], one["id"]),
+        )
 
 
 def test_an_address_belongs_to_one_account() -> None:
@@ -104,7 +109,10 @@ def test_the_last_administrator_stays() -> None:
     """Nobody can ever change anything again."""
     registry = Registry()
     assert registry.code(registry.remove("user", "root")) == "last-admin"
-    for body in (registry.user("root@example.com", ["sales"]), registry.user("root@example.com", ["admin"], active=False)):
+    for body in (
+        registry.user("root@example.com", ["sales"]),
+        registry.user("root@example.com", ["admin"], active=False),
+    ):
         assert registry.code(registry.put("root", body)) == "last-admin"
     assert registry.code(registry.put("ann", registry.user("ann@example.com", ["admin"]))) is None
     assert registry.code(registry.remove("user", "root")) is None
@@ -114,15 +122,24 @@ def test_the_last_administrator_stays() -> None:
 def test_only_administrators_change_reference_data() -> None:
     """An approver makes themselves an administrator."""
     registry = Registry()
-    assert registry.code(registry.put("ann", registry.user("ann@example.com", ["admin"]), actor="ann")) == "actor-not-allowed"
+    assert (
+        registry.code(registry.put("ann", registry.user("ann@example.com", ["admin"]), actor="ann"))
+        == "actor-not-allowed"
+    )
     assert registry.code(registry.remove("user", "ann", actor="nobody")) == "actor-not-allowed"
     assert registry.audit[-1]["outcome"] == "refused" and registry.audit[-1]["actor_roles"] == []
 
 
 @pytest.mark.parametrize(
     ("id_", "expected", "code"),
-    [("travel", 0, "entity-exists"), ("travel", 2, "precondition-failed"), ("travel", 1, None), ("fresh", 0, None), ("fresh", 3, "precondition-failed")],
-)  # fmt: skip
+    [
+        ("travel", 0, "entity-exists"),
+        ("travel", 2, "precondition-failed"),
+        ("travel", 1, None),
+        ("fresh", 0, None),
+        ("fresh", 3, "precondition-failed"),
+    ],
+)
 def test_a_change_names_the_version_it_is_based_on(id_: str, expected: int, code: str | None) -> None:
     """Two administrators overwrite each other without noticing."""
     registry = Registry()
@@ -206,7 +223,9 @@ def test_output_ids_differ_even_within_a_millisecond_and_one_correlation() -> No
     for name in ("A", "B"):
         body = {"kind": "category", "name": name}
         registry.offset += 1
-        record = incoming(orjson.dumps(registry.put("food", body)), registry.offset, at=START, topic=topics.REFERENCE_COMMANDS)
+        record = incoming(
+            orjson.dumps(registry.put("food", body)), registry.offset, at=START, topic=topics.REFERENCE_COMMANDS
+        )
         registry.log += feed(registry.shard, registry.store, record)
     command = registry.put("food", {"kind": "category", "name": "C"})
     registry.send(command)
@@ -232,14 +251,18 @@ def test_the_catalog_rebuilt_from_the_table_equals_the_one_before_and_the_publis
         if output.topic == topics.REFERENCE:
             assert output.key is not None and output.partition == 0
             follower.apply(output.key, output.value)
-    found = sorted((one.model_dump() for one in follower.entities()), key=lambda one: (one["kind"], one["id"]))
+    found = sorted(
+        (one.model_dump(mode="json") for one in follower.entities()), key=lambda one: (one["kind"], one["id"])
+    )
     assert found == before
 
 
 def test_every_change_is_in_the_chain_of_its_entity() -> None:
     """Who made somebody an approver cannot be found out."""
     registry = Registry()
-    registry.send(registry.put("ann", registry.user("ann@example.com", ["sales"]), source_address="203.0.113.7", salt="ab" * 16))
+    registry.send(
+        registry.put("ann", registry.user("ann@example.com", ["sales"]), source_address="203.0.113.7", salt="ab" * 16)
+    )
     registry.send(registry.remove("user", "ann"))
     registry.send(registry.publish())
     registry.send(registry.publish("bad"))
@@ -251,7 +274,29 @@ def test_every_change_is_in_the_chain_of_its_entity() -> None:
     assert removed["status_before"] == "active" and removed["status_after"] == "inactive"
 
 
-@pytest.mark.parametrize("value", [b"", b"{", b"[]", b'{"type":"PutEntity"}', b"\xff", b'{"type":"Drop","command_id":5}'])
+def test_who_gives_up_a_role_is_audited_with_the_one_they_had() -> None:
+    """The log says that somebody without the right changed an account."""
+    registry = Registry()
+    registry.send(registry.put("ann", registry.user("ann@example.com", ["admin"])))
+    registry.send(registry.put("ann", registry.user("ann@example.com", ["sales"]), actor="ann"))
+    assert registry.audit[-1]["actor_roles"] == ["admin"]
+
+
+def test_a_retry_that_is_redelivered_after_a_later_change_is_still_answered() -> None:
+    """Somebody who repeats after a lost answer waits for ever."""
+    registry = Registry()
+    command = registry.put("food", {"kind": "category", "name": "Food"})
+    registry.send(command)
+    first = registry.send(command)
+    retry = registry.offset
+    registry.send(registry.put("food", {"kind": "category", "name": "Meals"}))
+    registry.restart()
+    assert registry.handle(command, retry) == first
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"{", b"[]", b'{"type":"PutEntity"}', b"\xff", b'{"type":"Drop","command_id":5}']
+)
 def test_what_is_no_command_becomes_a_dead_letter(value: bytes) -> None:
     """One bad record stops the administration."""
     registry = Registry()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
-from harness import PARTITION, Worker, commit, document, ids, incoming, of_topic, verify_chains, written
 
 from agents import requests as agents_requests
 from agents.ports import Effects, NotYet
@@ -16,6 +16,17 @@ from schemas.codes import Code
 from schemas.commands import CommandBase
 from schemas.envelope import header
 from tables.record import REMEMBERED_REFUSALS
+from tests.unit.agents.harness import (
+    PARTITION,
+    Worker,
+    commit,
+    document,
+    ids,
+    incoming,
+    of_topic,
+    verify_chains,
+    written,
+)
 from tests.unit.core import organisation as org
 from tests.unit.core.organisation import (
     HOUR,
@@ -149,8 +160,8 @@ def test_output_ids_are_all_different_and_the_same_in_a_repeat() -> None:
     """A reader that drops repeats drops what it has not seen, or keeps what it has."""
     worker = Worker()
     a_life(worker)
-    worker.send(approve("ann", command_id=str(org.uuid.UUID(int=1))))
-    first, second = (worker.send(approve("bob", command_id=str(org.uuid.UUID(int=1)))) for _ in "ab")
+    worker.send(approve("ann", command_id=str(UUID(int=1))))
+    first, second = (worker.send(approve("bob", command_id=str(UUID(int=1)))) for _ in "ab")
     assert ids(first) != ids(second), "two refusals of a reused id are two things"
     assert len(set(ids(worker.log))) == len(worker.log)
 
@@ -348,8 +359,12 @@ def test_a_vote_with_control_characters_or_without_its_comment_becomes_a_dead_le
     """A log line is forged, or somebody is rejected without a word."""
     worker = Worker()
     worker.send(submit())
-    for command, changes in ((approve("ann"), {"comment": "a\x00b"}), (reject("ann"), {"comment": " "}), (comment(), {"text": ""})):
-        letter, failed = worker.send(command, **changes)
+    for command, changes in (
+        (approve("ann"), {"comment": "a\x00b"}),
+        (reject("ann"), {"comment": " "}),
+        (comment(), {"text": ""}),
+    ):
+        letter, failed = worker.send(command, 0, **changes)
         assert letter.topic == topics.DEAD_LETTERS and document(failed)["status"] == "failed"
 
 

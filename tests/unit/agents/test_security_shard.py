@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from harness import MemoryStore, document, feed, incoming, of_topic, verify_chains
 
 from agents import security as agents_security
 from agents.ports import Output
@@ -12,6 +11,7 @@ from agents.security import SecurityShard
 from schemas import topics
 from schemas.audit import AuditRecord
 from schemas.envelope import header
+from tests.unit.agents.harness import MemoryStore, document, feed, incoming, of_topic, verify_chains
 from tests.unit.core.organisation import START, new_id
 
 

@@ -152,9 +152,12 @@ class Model:
         return seen > self.version or any(fact.version > seen and fact.what != "comment" for fact in self.log
                                           if fact.what not in ("finalized", "closed"))  # fmt: skip
 
-    def _missing(self, levels: dict[str, tuple[tuple[str, ...], int]], decisions: list[Fact]) -> list[tuple[int, Iterable[str]]]:
+    def _missing(
+        self, levels: dict[str, tuple[tuple[str, ...], int]], decisions: list[Fact]
+    ) -> list[tuple[int, Iterable[str]]]:
         return [
-            (needed - sum(1 for fact in decisions if fact.level == level), pool) for level, (pool, needed) in levels.items()
+            (needed - sum(1 for fact in decisions if fact.level == level), pool)
+            for level, (pool, needed) in levels.items()
         ]
 
     def _stuck(self, levels: dict[str, tuple[tuple[str, ...], int]], decisions: list[Fact]) -> bool:
@@ -270,7 +273,11 @@ class Model:
     def close(self, of: int, now: int) -> bool:
         """Whether the window closes: the decision is the newest one, of a decided request, and its time is over."""
         status, decisions = self.status(), self.standing()
-        if status not in ("approved", "rejected") or decisions[-1].version != of or now < decisions[-1].at + self.window:
+        if (
+            status not in ("approved", "rejected")
+            or decisions[-1].version != of
+            or now < decisions[-1].at + self.window
+        ):
             return False
         word = "finalized" if status == "approved" else "closed"
         self.log.append(Fact(word, self.version + 1, now, "system", of=of))

@@ -10,8 +10,15 @@ from typing import Any, Literal
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from model import Model, World
-from organisation import (
+
+from rules.decide import decide
+from schemas.base import LEVELS
+from schemas.commands import CommandBase
+from schemas.events import AnyEvent
+from schemas.state import RequestState
+from tables.evolve import evolve, fold
+from tests.unit.core.model import Model, World
+from tests.unit.core.organisation import (
     REQUEST_ID,
     START,
     Context,
@@ -28,13 +35,6 @@ from organisation import (
     user,
     withdraw,
 )
-
-from rules.decide import decide
-from schemas.base import LEVELS
-from schemas.commands import CommandBase
-from schemas.events import AnyEvent
-from schemas.state import RequestState
-from tables.evolve import evolve, fold
 
 PEOPLE = ("ann", "bob", "cid", "dee", "eve")
 EVERYBODY = (*PEOPLE, *PEOPLE, "sam", "tom", "root")
@@ -190,7 +190,8 @@ class Life(RuleBasedStateMachine):
     def unassign(self, data: st.DataObject) -> None:
         row = data.draw(st.sampled_from(self.world.rows))
         self.world.rows.remove(row)
-        one = assignment(row[0], row[1], department=row[2][0], region=row[2][1])
+        level: Any = row[0]
+        one = assignment(level, row[1], department=row[2][0], region=row[2][1])
         self.catalog.apply(f"assignment:{one.id}".encode(), None)
 
     @rule(passed=st.one_of(st.integers(0, 3), st.integers(0, WINDOW)))
@@ -207,7 +208,12 @@ class Life(RuleBasedStateMachine):
             "version": state.version,
             "status": state.status.value,
             "levels": [
-                (one.level, one.approvers, one.quorum, [(v.approver_id, v.decision, v.at, v.version) for v in one.votes])
+                (
+                    one.level,
+                    one.approvers,
+                    one.quorum,
+                    [(v.approver_id, v.decision, v.at, v.version) for v in one.votes],
+                )
                 for one in state.levels
             ],
             "open": None if state.open_level is None else state.open_level.level,

@@ -7,8 +7,6 @@ from typing import Any
 
 import orjson
 import pytest
-from organisation import REQUEST_ID, START, approve, comment, new_id, reject, rollback
-from test_refusals import Story, approved, filed
 
 from schemas.base import plain
 from schemas.events import EVENT_LIST, EVENT_TYPES, Submitted
@@ -17,6 +15,8 @@ from schemas.view import request_view
 from tables.evolve import APPLIERS, fold
 from tables.record import FORMAT, REMEMBERED_REFUSALS, Emission, Record, Refusal, closes_at_of
 from tables.windows import BUCKET_S, bucket_start, read_entry, window_key, window_value
+from tests.unit.core.core_stories import Story, approved, filed
+from tests.unit.core.organisation import REQUEST_ID, START, approve, comment, new_id, reject, rollback
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from organisation import (
+
+from rules.decide import MAX_EVENTS, RESERVED_EVENTS, Decision
+from schemas.codes import Code
+from schemas.commands import CommandBase
+from schemas.events import Reassigned, Submitted, WindowClosed
+from schemas.state import Status
+from tables.evolve import evolve, fold
+from tests.unit.core.core_stories import Story, approved, filed
+from tests.unit.core.organisation import (
     HOUR,
     REQUEST_ID,
-    START,
     Context,
     approve,
-    assignment,
     catalog,
     close,
     comment,
@@ -26,50 +32,6 @@ from organisation import (
     user,
     withdraw,
 )
-
-from rules.decide import MAX_EVENTS, RESERVED_EVENTS, Decision, decide
-from schemas.codes import Code
-from schemas.commands import CommandBase
-from schemas.events import AnyEvent, Reassigned, Submitted, WindowClosed
-from schemas.state import RequestState, Status
-from tables.evolve import evolve, fold
-
-
-class Story:
-    """A request to which things happen; `now` is the log's time."""
-
-    def __init__(self, context: Context | None = None) -> None:
-        self.context = context or Context(catalog())
-        self.state: RequestState | None = None
-        self.events: list[AnyEvent] = []
-
-    def does(self, *commands: CommandBase) -> Story:
-        """Each of these must be accepted."""
-        for command in commands:
-            decision = self.tries(command)
-            assert decision.event is not None, f"{type(command).__name__} was refused with {decision.refusal}"
-            self.events.append(decision.event)
-            self.state = evolve(self.state, decision.event, REQUEST_ID)
-        return self
-
-    def tries(self, command: CommandBase) -> Decision:
-        return decide(self.state, command, self.context)
-
-    def at(self, ms: int) -> Story:
-        self.context.at = START + ms
-        return self
-
-    def without(self, who: str) -> Story:
-        self.context.catalog.put(user(who, "manager", active=False, version=2))
-        return self
-
-
-def filed(**rules: Any) -> Story:
-    return Story(Context(catalog(), fixed_rules(**rules))).does(submit())
-
-
-def approved() -> Story:
-    return filed().does(approve("ann"), approve("cid"), approve("eve"))
 
 
 def overlapping() -> Story:
@@ -281,14 +243,14 @@ def test_a_rejection_rolled_back_keeps_the_other_votes_of_its_level() -> None:
 
 def test_who_lost_their_vote_by_reassignment_can_serve_a_later_level() -> None:
     """A request is flagged as nobody's although somebody is free to decide."""
-    story = Story(Context(catalog({"L1": ("ann", "bob"), "L2": ("ann", "cid")}), fixed_rules(("L1", "L2"), {"L1": 2, "L2": 1})))
-    story.context.catalog.put(assignment("L1", "dee"))
-    story.does(submit(), approve("ann"))
-    story.context.catalog.apply(b"assignment:travel-L1-ann-all", None)
-    story.without("cid").does(reassign("L1", "system"))
-    event = story.events[-1]
+    pools = catalog({"L1": ("ann", "bob", "cid"), "L2": ("ann", "cid")})
+    story = Story(Context(pools, fixed_rules(("L1", "L2"), {"L1": 2}))).does(submit(), approve("ann"))
+    pools.apply(b"assignment:travel-L1-ann-all", None)
+    event = story.does(reassign("L1", "system")).events[-1]
     assert isinstance(event, Reassigned) and not event.unstaffed
-    assert event.approvers == ("bob", "dee") and event.dropped == ("ann",)
+    assert event.approvers == ("bob", "cid") and event.dropped == ("ann",)
+    story.does(approve("bob"), approve("cid"), approve("ann"))
+    assert story.state is not None and story.state.status is Status.APPROVED
 
 
 def test_a_pool_that_cannot_be_staffed_stays_and_is_flagged() -> None:
@@ -319,7 +281,9 @@ def test_amounts_are_pinned_in_the_base_currency_rounded_half_up() -> None:
     assert (event.amount_minor, event.base_minor, event.base_currency, event.fx_rate) == (100, 101, "USD", "1.005")
 
 
-@pytest.mark.parametrize(("amount", "currency", "rate"), [("999999999999", "USD", "20000"), ("999999999999.999", "CLF", "1")])
+@pytest.mark.parametrize(
+    ("amount", "currency", "rate"), [("999999999999", "USD", "20000"), ("999999999999.999", "CLF", "1")]
+)
 def test_an_amount_that_json_numbers_cannot_carry_is_refused(amount: str, currency: str, rate: str) -> None:
     """An auditor's own program computes another hash, because numbers above 2^53 are rounded there."""
     context = Context(catalog(), fixed_rules(fx={"USD": rate, "CLF": rate}, base="IDR"))
@@ -350,14 +314,25 @@ def test_no_request_holds_more_than_a_thousand_events() -> None:
     assert story.tries(approve("tom")).refusal is Code.NOT_FOUND, "how full a request is, is not a stranger's business"
 
 
+def test_a_request_at_its_limit_can_be_withdrawn() -> None:
+    """A request that nobody can touch any more stays in everybody's list for ever."""
+    story = filed()
+    while story.state is not None and story.state.version < MAX_EVENTS - 1:
+        story.does(approve("ann") if story.state.status is Status.PENDING_L1 else rollback("ann"))
+    if story.state is not None and story.state.status is not Status.PENDING_L1:
+        assert story.tries(rollback("ann")).refusal is Code.TOO_MANY_EVENTS
+    story.does(withdraw())
+    assert story.state is not None and story.state.version == MAX_EVENTS
+
+
 def test_the_last_of_a_thousand_events_is_the_windows() -> None:
     """A request that reached its limit while approved is never paid."""
     story = filed(levels=("L1",), quorum={"L1": 1}).does(comment())
     while story.state is not None and story.state.version < MAX_EVENTS - 1:
         story.does(rollback("ann") if story.state.status is Status.APPROVED else approve("ann"))
-    assert story.state is not None and story.state.status is Status.APPROVED
+    assert story.state is not None
     story.at(24 * HOUR).does(close(story.state.version))
-    assert story.state is not None and story.state.version == MAX_EVENTS and story.state.status is Status.FINALIZED
+    assert (story.state.version, story.state.status) == (MAX_EVENTS, Status.FINALIZED)
 
 
 def test_events_out_of_order_are_not_applied() -> None:

@@ -76,7 +76,7 @@ def test_everybody_ever_on_the_request_takes_part_however_batches_fall() -> None
 def test_a_refused_repeat_of_an_id_does_not_hide_what_the_first_command_became() -> None:
     """Else GET /commands/{id} would call an accepted command refused."""
     story = Story(6).submit().refused("idempotency-key-reused")
-    assert [row for row in batch_of(story.records).columns()[58]] == ["accepted"]
+    assert list(batch_of(story.records).columns()[58]) == ["accepted"]
 
 
 def test_the_newest_change_of_an_entity_counts() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import orjson
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[3])]
+sys.path.insert(0, str(HERE.parents[3]))
 
-import organisation as org  # noqa: E402
-from test_refusals import Story, approved, filed  # noqa: E402
 
 from schemas.base import plain  # noqa: E402
 from schemas.view import request_view  # noqa: E402
+from tests.unit.core import organisation as org  # noqa: E402
+from tests.unit.core.core_stories import Story, approved, filed  # noqa: E402
 
 
 def stories() -> dict[str, Story]:
@@ -24,6 +24,7 @@ def stories() -> dict[str, Story]:
     hour = org.HOUR
     reassigned = filed(quorum={"L1": "all"}).at(1).does(org.approve("ann", comment="Fine")).without("bob").at(2)
     unstaffed = filed().at(1).without("cid").without("dee")
+    yen = Story(org.Context(org.catalog(), org.fixed_rules(("L3",))))
     return {
         "finalized": approved().at(24 * hour).does(org.close(4)),
         "closed": filed(quorum={"L1": 2}).does(org.approve("ann")).at(9).does(org.reject("bob")).at(25 * hour).does(org.close(3)),
@@ -31,7 +32,7 @@ def stories() -> dict[str, Story]:
         "rolled-back": approved().at(7).does(org.rollback("eve", comment="Wrong"), org.rollback("cid"), org.reject("dee")),
         "reassigned": reassigned.does(org.reassign("L1", "system")),
         "unstaffed": unstaffed.does(org.reassign("L2", "system")),
-        "yen": Story(org.Context(org.catalog(), org.fixed_rules(("L3",)))).does(org.submit(amount="125000", currency="JPY", description=None)),
+        "yen": yen.does(org.submit(amount="125000", currency="JPY", description=None)),
     }  # fmt: skip
 
 
