@@ -1,7 +1,12 @@
-"""Faust's Kafka consumer with a short fetch wait.
+"""Faust's Kafka consumer with two defects mended.
 
 Faust sets `fetch_max_wait_ms` to 1500, and the broker answers one connection in order: at recovery every offset look-up waited
-behind a fetch that had nothing to bring, 1.5 s each time. Wraps `_create_worker_consumer` of faust-streaming 0.15.3.
+behind a fetch that had nothing to bring, 1.5 s each time.
+
+A partition for which the group has never committed an offset is not sought after recovery, and its first records stay unread until
+something else moves it: seen on a worker killed before its first commit, whose acknowledged commands stood still for ever.
+
+Wraps `perform_seek` and `_create_worker_consumer` of faust-streaming 0.15.3.
 """
 
 from __future__ import annotations
@@ -23,6 +28,16 @@ class PromptConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 class PromptConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> PromptConsumerThread:
         return PromptConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def perform_seek(self) -> None:
+        """Called by Faust once tables are recovered. A partition without a committed offset begins at its first record."""
+        await super().perform_seek()
+        changelogs = self.app.tables.changelog_topics
+        fresh = [tp for tp in self.assignment() if tp.topic not in changelogs and self._read_offset.get(tp) is None]
+        if fresh:
+            first = await self._thread.earliest_offsets(*fresh)
+            for tp in fresh:
+                await self.seek(tp, first[tp] or 0)
 
 
 class PromptTransport(driver.Transport):  # type: ignore[misc]

@@ -61,6 +61,10 @@ STALL_LIMIT_S = 60.0
 EXIT_FENCED, EXIT_FAILED, EXIT_STALLED = 75, 70, 71
 
 
+def _readable(offsets: Mapping[Key, int]) -> dict[str, int]:
+    return {f"{topic}/{partition}": offset for (topic, partition), offset in sorted(offsets.items())}
+
+
 def die(reason: str, code: int, error: BaseException | None = None) -> None:
     """End the process without committing anything; the supervisor starts it again."""
     log.critical(reason, exit_code=code, exc_info=error)
@@ -161,6 +165,7 @@ class ShardHost:
         metrics.READY.set(1)
         self._progress_at = time.monotonic()
         self._opened.set()
+        log.info("shards opened; deciding", shards=len(self.runners), committed=_readable(self._committed))
 
     async def pause(self) -> None:
         """Stop deciding: finish the batches in hand, drop what is queued."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -85,7 +86,15 @@ class Report:
 
 
 def run(home: Home, request_id: str | None, as_json: bool) -> int:
-    """Verify all chains, or one request's. Exit code 0 whole, 1 broken, 3 cannot reach Kafka or PostgreSQL."""
+    """Verify all chains, or one request's.
+
+    Exit code 0 whole, 1 broken, 2 `request_id` is none, 3 cannot reach Kafka or PostgreSQL.
+    """
+    try:
+        request_id = None if request_id is None else str(uuid.UUID(request_id))
+    except ValueError:
+        print(f"{request_id!r} is no request id: write a UUID", file=sys.stderr)
+        return 2
     try:
         report = asyncio.run(verify(home.kafka, home.database_url("owner"), request_id))
     except (StackError, OSError, TimeoutError, asyncpg.PostgresError) as error:

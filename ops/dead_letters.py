@@ -101,7 +101,8 @@ async def _list(bootstrap: str, as_json: bool) -> int:
         print("There are no dead letters.")
     for letter in found if not as_json else ():
         brief = _brief(letter)
-        print(f"{letter.id}  {brief['at']}  {letter.topic}[{letter.partition}]@{letter.offset}  {letter.error}")
+        error = _printable(letter.error).partition("\n")[0]
+        print(f"{letter.id}  {brief['at']}  {letter.topic}[{letter.partition}]@{letter.offset}  {error}")
     return 1 if found else 0
 
 
@@ -113,13 +114,13 @@ async def _show(bootstrap: str, letter_id: str, as_json: bool) -> int:
         print(letter.model_dump_json())
         return 0
     for name, value in _brief(letter).items():
-        print(f"{name:10} {value}")
+        print(f"{name:10} {_printable(str(value))}")
     readable = {name: base64.b64decode(text).decode("utf-8", "backslashreplace") for name, text in letter.headers}
     print(f"{'headers':10} {json.dumps(readable)}")
     for name, data in (("key", _bytes(letter.key)), ("value", _bytes(letter.value))):
         # Never raw: the bytes are somebody else's, and this is a terminal.
         print(f"{name:10} {data!r}")
-    print(letter.trace or "(no trace)")
+    print(_printable(letter.trace or "(no trace)"))
     return 0
 
 
@@ -152,6 +153,11 @@ def _brief(letter: DeadLetter) -> dict[str, object]:
         "at": rfc3339(letter.timestamp),
         "error": letter.error,
     }
+
+
+def _printable(text: str) -> str:
+    """The text without what would steer a terminal: an error may quote the record."""
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 
 def _bytes(text: str | None) -> bytes | None:

@@ -170,8 +170,13 @@ def partitions_of(address: str) -> int:
 def test_a_frozen_worker_that_wakes_up_writes_nothing(changing: Stack, changing_api: Api, tmp_path: Path) -> None:
     """Otherwise a pause of one machine would undo decisions that were made since."""
     api = changing_api
+
+    def first() -> str:
+        return str(changing.endpoints["metrics"]["worker"])
+
     with second_worker(changing, tmp_path) as (second, address):
         wait_until(lambda: partitions_of(address) == 2, 60, "the second worker has not got its two partitions")
+        wait_until(lambda: partitions_of(first()) == 2, 60, "the first worker has not kept its two partitions")
         requests = [api.submit() for _ in range(8)]
         frozen = psutil.Process(changing.pid("worker"))
         os.kill(frozen.pid, signal.SIGSTOP)
@@ -192,7 +197,7 @@ def test_a_frozen_worker_that_wakes_up_writes_nothing(changing: Stack, changing_
             os.kill(frozen.pid, signal.SIGCONT)
         # It may also find out by itself that it lost its place, and begin anew; then it is no zombie any more.
         wait_until(
-            lambda: partitions_of(address) == 2 and partitions_of(changing.endpoints["metrics"]["worker"]) == 2,
+            lambda: partitions_of(address) == 2 and partitions_of(first()) == 2,
             90, "the two workers do not share the partitions again",
         )  # fmt: skip
         for request in after:
@@ -200,8 +205,6 @@ def test_a_frozen_worker_that_wakes_up_writes_nothing(changing: Stack, changing_
         for request in after[:4]:
             assert api.decide("l1.emea", "rollback", request).status_code == 200
         assert second.is_running()
-    wait_until(
-        lambda: partitions_of(changing.endpoints["metrics"]["worker"]) == 4, 60, "the first worker has not taken over"
-    )
+    wait_until(lambda: partitions_of(first()) == 4, 60, "the first worker has not taken over")
     found = asyncio.run(invariants.check(changing.home))
     assert not found.problems, "\n".join(found.problems[:20])

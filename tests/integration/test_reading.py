@@ -78,7 +78,7 @@ def test_the_status_history_tells_the_whole_story(api: Api) -> None:
         (1, "submit", "sam.sales", None, "pending_l1"),
         (2, "approve", "l1.emea", "L1", "pending_l2"),
         (3, "rollback", "l1.emea", "L1", "pending_l1"),
-        (4, "comment", "l1b.emea", None, "pending_l1"),
+        (4, "comment", "l1b.emea", "L1", "pending_l1"),
         (5, "approve", "l1b.emea", "L1", "pending_l2"),
         (6, "reject", "l2", "L2", "rejected"),
     ]
