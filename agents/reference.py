@@ -23,9 +23,11 @@ from schemas.catalog import Catalog
 from schemas.codes import DETAIL, Code
 from schemas.commands import SYSTEM
 from schemas.envelope import derived_id, headers
-from schemas.reference import ENTITIES, REFERENCE_COMMANDS, PutEntity, ReferenceCommand, entity_key
+from schemas.reference import ENTITIES, REFERENCE_COMMANDS, PutEntity, ReferenceCommand, Rules, entity_key
 
 CATALOG = "catalog"
+#: The audit chain of all versions of the rules file.
+RULES_CHAIN = "rules"
 #: Commands remembered per entity, with their outcomes.
 REMEMBERED = 64
 SOURCE = "athena/worker"
@@ -71,8 +73,13 @@ class ReferenceShard:
         for key, value in store.scan():
             record = EntityRecord.decode(value)
             self._records[key.decode()] = record
-            if record.entity is not None:
-                self.catalog.put(ENTITIES.validate_python(record.entity))
+        published = self._records.get(RULES_CHAIN, EntityRecord()).entity
+        newest = 0 if published is None else int(published["version"])
+        for record in self._records.values():
+            entity = None if record.entity is None else ENTITIES.validate_python(record.entity)
+            # A version that the chain's record does not know of was cut off half-written: its command comes again.
+            if entity is not None and not (isinstance(entity, Rules) and entity.version > newest):
+                self.catalog.put(entity)
 
     def handle(self, record: Incoming, effects: Effects) -> None:
         """Decide one command; what is none becomes a dead letter."""
@@ -98,7 +105,10 @@ class ReferenceShard:
         found = self._records.get(chain) or EntityRecord()
         for offset, packed in found.kept:
             if offset == record.offset:
-                effects.outputs += [self._output(row) for row in _unpacked(packed)]
+                # A newer version is in the log already and comes again after this one: the older must not show in between.
+                older = record.offset < found.offset and chain != RULES_CHAIN
+                rows = [row for row in _unpacked(packed) if not (older and row[0] == topics.REFERENCE)]
+                effects.outputs += [self._output(row) for row in rows]
                 return
         hash_ = payload_hash(command)  # type: ignore[arg-type]
         known = found.commands.get(command.command_id)
@@ -121,7 +131,7 @@ class ReferenceShard:
     def _chain_of(command: ReferenceCommand) -> str:
         """The audit chain and table key: the entity; all versions of the rules file share one."""
         if isinstance(command, PutEntity):
-            return "rules" if command.body.kind == "rules" else entity_key(command.body.kind, command.entity_id)
+            return RULES_CHAIN if command.body.kind == "rules" else entity_key(command.body.kind, command.entity_id)
         return entity_key(command.kind, command.entity_id)
 
     def _apply(
@@ -160,11 +170,11 @@ class ReferenceShard:
         if accepted:
             self._take_over(decision)
         self._records[chain] = found
-        effects.write(CATALOG, chain.encode(), data)
-        if chain == "rules" and accepted:
-            # Every version stays in the table under its own key; the chain's record holds the newest.
+        if chain == RULES_CHAIN and accepted:
+            # Every version stays in the table under its own key, written before the chain's record that says it was applied.
             version = EntityRecord(entity=document, offset=source.offset)
             effects.write(CATALOG, entity_key("rules", decision.id).encode(), version.encode())
+        effects.write(CATALOG, chain.encode(), data)
         effects.outputs += outputs
 
     def _take_over(self, decision: ReferenceDecision) -> None:

@@ -42,7 +42,8 @@ class WindowSweep:
             if due is not None:
                 request_id = key.decode()
                 index_key = window_key(due, request_id)
-                if self._windows.get(index_key) is None:
+                found = self._windows.get(index_key)
+                if found is None or read_entry(index_key, found)[1] != due:
                     self._windows.put_local(index_key, window_value(due, 0))
             seen += 1
             if seen % 2000 == 0:

@@ -193,9 +193,7 @@ def rules_edited(cast: Cast, home: Home) -> None:
         cast,
         10,
     )
-    say(
-        f"  rules version {before + 1} is published: rollback_window {SHORT_WINDOW_S}s (`athena rules push`)"
-    )
+    say(f"  rules version {before + 1} is published: rollback_window {SHORT_WINDOW_S}s (`athena rules push`)")
 
 
 def rolled_back_too_late(cast: Cast, home: Home) -> None:

@@ -77,7 +77,8 @@ def decide(state: RequestState | None, command: CommandBase, context: Context) -
     if isinstance(command, CloseWindow):
         return _close_window(state, command, context)
     if state is None:
-        return refuse(Code.NOT_FOUND)
+        # What a stranger hears of a request that exists, word for word.
+        return refuse(Code.NOT_VISIBLE if isinstance(command, Comment) else Code.NOT_FOUND)
     decision = DECIDERS[type(command)](state, command, context)
     # The last event is kept for what ends a request: a withdrawal, or its window closing.
     if decision.event is not None and state.version >= MAX_EVENTS - 1 and not isinstance(decision.event, Withdrawn):

@@ -43,7 +43,10 @@ class Catalog:
         return entity
 
     def put(self, entity: Entity) -> None:
-        """Store one entity under its id, replacing the one before."""
+        """Store one entity under its id, replacing the one before; an older version than the one at hand is left out."""
+        known = self.find(entity.kind, entity.id)
+        if known is not None and known.version > entity.version:
+            return
         match entity:
             case User():
                 before = self.users.get(entity.id)

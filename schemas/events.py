@@ -40,8 +40,8 @@ class Submitted(EventBase):
     region: str
     category_id: str
     reason_id: str
-    title: str | None
-    description: str | None
+    title: str | None = None
+    description: str | None = None
     amount_minor: int
     currency: str
     base_minor: int
@@ -104,7 +104,7 @@ class Reassigned(EventBase):
 class Commented(EventBase):
     ACTION: ClassVar[str] = "comment"
     type: Literal["Commented"] = "Commented"
-    comment: str | None
+    comment: str | None = None
 
 
 class WindowClosed(EventBase):

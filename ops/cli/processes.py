@@ -20,7 +20,6 @@ def add_to(app: typer.Typer) -> None:
 def gateway() -> None:
     """Serve the HTTP API (one process)."""
     from gateway.main import run  # noqa: PLC0415 - each process imports only its own part
-
     from ops.settings import load_settings  # noqa: PLC0415
 
     run(load_settings())
@@ -29,7 +28,6 @@ def gateway() -> None:
 def worker() -> None:
     """Decide commands (one process)."""
     from faust_app import run_worker  # noqa: PLC0415
-
     from ops.settings import load_settings  # noqa: PLC0415
 
     run_worker(load_settings())
@@ -41,7 +39,6 @@ def run_projector(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     from faust_app import run_projector as run  # noqa: PLC0415
-
     from ops.settings import load_settings  # noqa: PLC0415
 
     run(load_settings())

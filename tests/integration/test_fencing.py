@@ -132,6 +132,7 @@ def second_worker(stack: Stack, folder: Path) -> Iterator[tuple[psutil.Process, 
     environment = os.environ | stack.home.environment("worker")
     environment |= {
         "ATHENA_DATA_DIR": str(folder / "data"),
+        "ATHENA_INSTANCE_ID": f"test-{uuid.uuid4()}",
         "ATHENA_METRICS_HOST": LOOPBACK,
         "ATHENA_METRICS_PORT": str(port),
     }

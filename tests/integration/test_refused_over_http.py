@@ -33,7 +33,8 @@ def test_no_approver(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("category_id", "no-such"), ("reason_id", "no-such"), ("supersedes", "0f8fad5b-d9cb-469f-a165-70867728950e")]
+    ("field", "value"),
+    [("category_id", "no-such"), ("reason_id", "no-such"), ("supersedes", "0f8fad5b-d9cb-469f-a165-70867728950e")],
 )
 def test_unknown_references(api: Api, field: str, value: str) -> None:
     """Otherwise a typing error would file a request that nobody can make sense of."""
