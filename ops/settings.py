@@ -31,7 +31,9 @@ class Settings(BaseSettings):
         Path(".athena/data"), description="folder of this process's local table store; one per process"
     )
     instance_id: str = Field(
-        "", pattern="^[A-Za-z0-9._-]{0,100}$", description="worker: its name in the group, unique and kept over restarts"
+        "",
+        pattern="^[A-Za-z0-9._-]{0,100}$",
+        description="worker: its name in the group, unique and kept over restarts",
     )
     metrics_host: str = Field("127.0.0.1", description="address of the Prometheus endpoint")
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(9100, description="port of the Prometheus endpoint")
