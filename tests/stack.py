@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.stack.home import Home
+from ops.stack.ports import FIRST, LAST, is_free
 from ops.stack.probes import status_of
 
 UP_TIME_OUT = 240
@@ -91,9 +93,17 @@ def athena(*arguments: str, seconds: float = 120, **environment: str) -> subproc
 
 def up(home: Path, *options: str, **environment: str) -> Stack:
     """Start a detached stack on the home, or find the one that runs there."""
+    if not (home / "stack.json").exists() and "--port" not in options:
+        # Port 8000 is every stack's first choice: one that is down for a moment would lose it to a stack beside it.
+        options = (*options, "--port", str(_gateway_port()))
     done = athena("up", "--detach", "--home", str(home), *options, seconds=UP_TIME_OUT, **environment)
     assert done.returncode == 0, f"athena up: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return Stack(Home(home))
+
+
+def _gateway_port() -> int:
+    """A port that is free now; the stack itself reserves it."""
+    return next(port for port in (random.randrange(FIRST, LAST) for _ in range(500)) if is_free(port))
 
 
 def down(home: Path) -> None:
