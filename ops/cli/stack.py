@@ -18,9 +18,14 @@ LOGINS = (
     ("admin@athena.test", "admin"),
     ("auditor@athena.test", "auditor"),
     ("sam.sales@athena.test", "sales, emea"),
+    ("sue.sales@athena.test", "sales, emea"),
     ("ana.sales@athena.test", "sales, apac"),
     ("l1.emea@athena.test", "first level, emea"),
+    ("l1b.emea@athena.test", "first level, emea"),
+    ("l1.apac@athena.test", "first level, apac; sales"),
+    ("l1.hq@athena.test", "first level, global"),
     ("l2@athena.test", "second level"),
+    ("l2b@athena.test", "second level"),
     ("l3@athena.test", "third level"),
 )
 
@@ -104,7 +109,7 @@ def _say(text: str) -> None:
 
 def _print_addresses(home: Home, foreground: bool = False) -> None:
     found = home.endpoints()
-    print(f"\n  gateway    {found['gateway']}   (API: {found['gateway']}/docs)")
+    print(f"\n  gateway    {found['gateway']}   (API: {found['gateway']}/api/v1/openapi.json)")
     print(f"  kafka      {found['kafka']}")
     print(f"  postgres   127.0.0.1:{home.port('postgres')}   (login: {home.endpoints_file})")
     for name, address in found["metrics"].items():
