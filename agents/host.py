@@ -19,12 +19,13 @@ from agents.fencing import MAX_REQUEST_BYTES
 from agents.kafka_log import KafkaLog
 from agents.ports import Fenced, Shard
 from agents.reference import CATALOG, ReferenceShard
-from agents.requests import CHAINS, REQUESTS, WINDOWS, RequestShard
+from agents.requests import REQUESTS, WINDOWS, RequestShard
 from agents.rocks import RocksStore
 from agents.rules_in_force import RulesInForce
 from agents.runner import Arrived, ShardRunner
 from agents.security import SESSIONS, SecurityShard
 from agents.sweep import WindowSweep
+from agents.topology import CHANGELOGS, OUTPUTS, TABLES
 from ops.reference import ReferenceFollower
 from ops.settings import Settings
 from schemas import topics
@@ -32,25 +33,6 @@ from schemas import topics
 log = structlog.get_logger(__name__)
 
 Key = tuple[str, int]
-
-#: The tables of each source topic, in the order in which a batch writes them.
-TABLES: Mapping[str, tuple[str, ...]] = {
-    topics.COMMANDS: (CHAINS, REQUESTS, WINDOWS),
-    topics.SECURITY: (SESSIONS,),
-    topics.REFERENCE_COMMANDS: (CATALOG,),
-}
-CHANGELOGS = {
-    CHAINS: topics.CHAINS_CHANGELOG,
-    REQUESTS: topics.REQUESTS_CHANGELOG,
-    WINDOWS: topics.WINDOWS_CHANGELOG,
-    SESSIONS: topics.SESSIONS_CHANGELOG,
-    CATALOG: topics.CATALOG_CHANGELOG,
-}
-OUTPUTS: Mapping[str, tuple[str, ...]] = {
-    topics.COMMANDS: (topics.AUDIT, topics.OUTCOMES, topics.NOTIFICATIONS, topics.DEAD_LETTERS),
-    topics.SECURITY: (topics.AUDIT, topics.DEAD_LETTERS),
-    topics.REFERENCE_COMMANDS: (topics.REFERENCE, topics.AUDIT, topics.OUTCOMES, topics.DEAD_LETTERS),
-}
 
 STOP_TIMEOUT_S = 8.0
 REFERENCE_TIMEOUT_S = 20.0

@@ -10,7 +10,7 @@ import orjson
 
 from ops.simulation.broker import Broker
 from ops.simulation.organisation import ASSIGNMENTS, MANAGERS, RULES, assignment_id, user_body
-from ops.simulation.tables_of import PARTITIONS
+from ops.simulation.shards import PARTITIONS
 from schemas import topics
 
 

@@ -11,7 +11,7 @@ import orjson
 from ops.simulation.broker import Broker
 from ops.simulation.ledger import Ledger, Standing
 from ops.simulation.organisation import AMOUNTS, CATEGORIES, PEOPLE, SALES
-from ops.simulation.tables_of import PARTITIONS
+from ops.simulation.shards import PARTITIONS
 from ops.simulation.watch import Watch
 from schemas import topics
 from schemas.commands import SYSTEM

@@ -14,7 +14,7 @@ from ops.simulation.failure import holds
 from ops.simulation.organisation import baseline
 from ops.simulation.processes import Cluster
 from ops.simulation.readside import ReadSide
-from ops.simulation.tables_of import PARTITIONS
+from ops.simulation.shards import PARTITIONS
 from ops.simulation.watch import Watch
 from schemas import topics
 from schemas.commands import CloseWindow

@@ -9,8 +9,8 @@ from agents.ports import Effects, Incoming
 from agents.reference import CATALOG, ReferenceShard
 from agents.rules_in_force import CompiledRules
 from ops.simulation.broker import Broker, Clock
+from ops.simulation.shards import PARTITIONS
 from ops.simulation.stores import MemoryStore
-from ops.simulation.tables_of import PARTITIONS
 from rules.engine import RulesEngine
 from rules.file import parse_rules
 from schemas import topics

@@ -10,9 +10,9 @@ from ops.simulation.broker import Broker
 from ops.simulation.failure import Broken
 from ops.simulation.shard_log import CHANGELOG_ACK, OUTPUT_ACK
 from ops.simulation.shard_task import ShardTask
+from ops.simulation.shards import SHARDS, ShardKey
 from ops.simulation.stepping import IDLE
 from ops.simulation.stores import MemoryStore
-from ops.simulation.tables_of import SHARDS, ShardKey
 from schemas import topics
 from schemas.catalog import Catalog
 

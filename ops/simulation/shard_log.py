@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from agents.ports import Output
+from agents.topology import CHANGELOGS, TABLES
 from ops.simulation.broker import Broker, Writer
+from ops.simulation.shards import ShardKey, output_places
 from ops.simulation.stepping import step
 from ops.simulation.stores import FENCE
-from ops.simulation.tables_of import CHANGELOGS, TABLES, ShardKey, output_places
 
 CHANGELOG_ACK, OUTPUT_ACK = "changelog ack", "output ack"
 

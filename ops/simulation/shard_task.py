@@ -12,12 +12,13 @@ from agents.reference import CATALOG, ReferenceShard
 from agents.requests import REQUESTS, WINDOWS, RequestShard
 from agents.security import SESSIONS, SecurityShard
 from agents.sweep import WindowSweep
+from agents.topology import CHANGELOGS, TABLES
 from ops.simulation.broker import Broker
 from ops.simulation.organisation import rules_in_force
 from ops.simulation.shard_log import SimulatedLog
+from ops.simulation.shards import PARTITIONS, ShardKey
 from ops.simulation.stepping import IDLE, Driven, step
 from ops.simulation.stores import MemoryStore
-from ops.simulation.tables_of import CHANGELOGS, PARTITIONS, TABLES, ShardKey
 from schemas import topics
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from ops.simulation.poison import send_poison
 from ops.simulation.processes import Cluster
 from ops.simulation.shard_log import CHANGELOG_ACK, OUTPUT_ACK
 from ops.simulation.shard_task import REPEAT_AFTER_MS
+from ops.simulation.shards import SHARDS
 from ops.simulation.stepping import IDLE
-from ops.simulation.tables_of import SHARDS
 from ops.simulation.watch import Watch
 
 #: Steps between two full comparisons of stream and table.

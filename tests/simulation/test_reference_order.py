@@ -6,10 +6,11 @@ import orjson
 
 from agents.ports import Effects, Incoming
 from agents.reference import CATALOG, ReferenceShard
+from agents.topology import CHANGELOGS
 from ops.simulation.organisation import fresh_broker, user_body
 from ops.simulation.processes import Process
+from ops.simulation.shards import PARTITIONS
 from ops.simulation.stores import MemoryStore
-from ops.simulation.tables_of import CHANGELOGS, PARTITIONS
 from schemas import topics
 from schemas.envelope import derived_id
 

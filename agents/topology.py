@@ -1,4 +1,4 @@
-"""Which tables and outputs each kind of shard has: as in `agents.host`, without its Kafka."""
+"""Which tables a shard has, which changelogs keep them, and which topics it writes to: one place for worker and simulator."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from agents.requests import CHAINS, REQUESTS, WINDOWS
 from agents.security import SESSIONS
 from schemas import topics
 
-#: Partitions of every partitioned topic in a run: few, so that requests share them.
-PARTITIONS = 2
-
-ShardKey = tuple[str, int]
-
+#: The tables of each source topic, in the order in which a batch writes them.
 TABLES: Mapping[str, tuple[str, ...]] = {
     topics.COMMANDS: (CHAINS, REQUESTS, WINDOWS),
     topics.SECURITY: (SESSIONS,),
@@ -31,18 +27,3 @@ OUTPUTS: Mapping[str, tuple[str, ...]] = {
     topics.SECURITY: (topics.AUDIT, topics.DEAD_LETTERS),
     topics.REFERENCE_COMMANDS: (topics.REFERENCE, topics.AUDIT, topics.OUTCOMES, topics.DEAD_LETTERS),
 }
-SHARDS: tuple[ShardKey, ...] = (
-    (topics.REFERENCE_COMMANDS, 0),
-    *((topics.COMMANDS, number) for number in range(PARTITIONS)),
-    *((topics.SECURITY, number) for number in range(PARTITIONS)),
-)
-
-
-def output_places(key: ShardKey) -> list[tuple[str, int]]:
-    """Every partition that a shard's outputs can go to."""
-    topic, partition = key
-    places: list[tuple[str, int]] = []
-    for output in OUTPUTS[topic]:
-        everywhere = topic == topics.REFERENCE_COMMANDS and output in (topics.AUDIT, topics.OUTCOMES)
-        places += [(output, number) for number in range(PARTITIONS)] if everywhere else [(output, partition)]
-    return places
