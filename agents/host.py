@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from agents import metrics
@@ -38,6 +38,8 @@ STOP_TIMEOUT_S = 8.0
 REFERENCE_TIMEOUT_S = 20.0
 SWEEP_EVERY_S = 0.5
 WATCH_EVERY_S = 2.0
+#: Not ready while more records than this wait to be decided.
+LAG_LIMIT = 5000
 #: With lag and no progress for this long the process ends itself (Faust's own detector only logs).
 STALL_LIMIT_S = 60.0
 EXIT_FENCED, EXIT_FAILED, EXIT_STALLED = 75, 70, 71
@@ -45,6 +47,13 @@ EXIT_FENCED, EXIT_FAILED, EXIT_STALLED = 75, 70, 71
 
 def _readable(offsets: Mapping[Key, int]) -> dict[str, int]:
     return {f"{topic}/{partition}": offset for (topic, partition), offset in sorted(offsets.items())}
+
+
+def _observe(kind: str, result: str) -> None:
+    metrics.COMMANDS.labels(kind, result).inc()
+    if result == "unstaffed":
+        metrics.UNSTAFFED.inc()
+        log.error("a level keeps its old pool, because no new one suffices: check its assignments", command=kind)
 
 
 def die(reason: str, code: int, error: BaseException | None = None) -> None:
@@ -73,6 +82,7 @@ class ShardHost:
         self._tasks: list[asyncio.Task[None]] = []
         self._admin: AIOKafkaAdminClient | None = None
         self._sender: AIOKafkaProducer | None = None
+        self._ends: AIOKafkaConsumer | None = None
         self._progress_at = time.monotonic()
 
     async def start(self) -> None:
@@ -85,6 +95,8 @@ class ShardHost:
             bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", max_request_size=MAX_REQUEST_BYTES
         )
         await self._sender.start()
+        self._ends = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+        await self._ends.start()
         for work in (self._sweep_for_ever, self._watch_for_ever, self._clock_for_ever):
             self._tasks.append(asyncio.create_task(self._guarded(work), name=work.__name__))
 
@@ -99,6 +111,8 @@ class ShardHost:
         await self.follower.stop()
         if self._sender is not None:
             await self._sender.stop()
+        if self._ends is not None:
+            await self._ends.stop()
         if self._admin is not None:
             await self._admin.close()
 
@@ -180,7 +194,7 @@ class ShardHost:
             self._rules,
             lambda: committed.get(key, 0),
             lambda offset: offset in self._impossible,
-            lambda kind, result: metrics.COMMANDS.labels(kind, result).inc(),
+            _observe,
         )
 
     async def _caught_up(self, offset: int) -> None:
@@ -237,20 +251,40 @@ class ShardHost:
         await self.clock.watch(probe)
 
     async def _watch_for_ever(self) -> None:
+        before = -1
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             if self.follower.failed is not None:
                 die("reference data can no longer be followed", EXIT_FAILED, self.follower.failed)
             metrics.REFERENCE_OFFSET.set(self.follower.catalog.offset)
-            metrics.READY.set(1 if self._opened.is_set() and self.clock.sane else 0)
             await self._read_committed()
-            waiting = sum(runner.waiting for runner in self.runners.values())
-            newest = max((runner.worked_at for runner in self.runners.values()), default=time.monotonic())
-            self._progress_at = max(self._progress_at, newest)
-            if waiting == 0 or not self.clock.sane:
-                self._progress_at = time.monotonic()
+            lag = await self._lag()
+            working = self._opened.is_set() and self.clock.sane
+            metrics.READY.set(1 if working and lag < LAG_LIMIT else 0)
+            done = sum(self._committed.values())
+            if lag == 0 or done != before or not working:
+                before, self._progress_at = done, time.monotonic()
             elif time.monotonic() - self._progress_at > STALL_LIMIT_S:
-                die(f"{waiting} records wait and none was decided for {STALL_LIMIT_S} s", EXIT_STALLED)
+                die(f"{lag} records wait and none was committed for {STALL_LIMIT_S} s", EXIT_STALLED)
+
+    async def _lag(self) -> int:
+        """Records of our shards that are not committed yet; sets the gauge by topic."""
+        shards = [TopicPartition(*key) for key in self.runners]
+        if not shards:
+            return 0
+        assert self._ends is not None
+        async with asyncio.timeout(20):
+            ends = await self._ends.end_offsets(shards)
+            behind = [one for one in shards if ends[one] > self._committed.get((one.topic, one.partition), 0)]
+            # What retention has removed can no longer be decided.
+            begins = await self._ends.beginning_offsets(behind) if behind else {}
+        by_topic = dict.fromkeys(TABLES, 0)
+        for one in behind:
+            done = max(begins[one], self._committed.get((one.topic, one.partition), 0))
+            by_topic[one.topic] += max(0, ends[one] - done)
+        for topic, lag in by_topic.items():
+            metrics.LAG.labels(topic).set(lag)
+        return sum(by_topic.values())
 
     async def _read_committed(self) -> None:
         """What the group has really committed: outputs of earlier commands need not be kept."""

@@ -21,7 +21,7 @@ from schemas.catalog import Catalog
 from schemas.codes import Code
 from schemas.commands import COMMANDS, NOT_PAYLOAD, SYSTEM, CloseWindow, CommandBase
 from schemas.envelope import header
-from schemas.events import AnyEvent, Commented, Submitted, action_of
+from schemas.events import AnyEvent, Commented, Reassigned, Submitted, action_of
 from schemas.view import request_view
 from tables.record import Emission, Record, Refusal, text_of
 from tables.windows import window_key, window_value
@@ -165,7 +165,7 @@ class RequestShard:
         self._keep(target, emission, effects)
         if target is not chain:
             self._move_window(target, before, effects)
-        self._observe(kind, "accepted" if decision.event is not None else str(decision.refusal))
+        self._observe(kind, _result(decision))
 
     def _keep(self, target: Record, emission: Emission, effects: Effects) -> None:
         target.forget_committed(self._committed())
@@ -323,6 +323,13 @@ def _refused_comment(record: Record, text: str) -> str | None:
     """The comment of a refused command goes on record, unless so many wait for their commit that the record would burst."""
     held = sum(len(one.comment) for one in record.emissions if one.comment is not None)
     return text if held + len(text) <= MAX_REFUSED_TEXT else None
+
+
+def _result(decision: Decision) -> str:
+    """How a decision is counted: `unstaffed` is an event that needs an administrator."""
+    if isinstance(decision.event, Reassigned) and decision.event.unstaffed:
+        return "unstaffed"
+    return "accepted" if decision.event is not None else str(decision.refusal)
 
 
 def _refusal(emission: Emission, hash_: str) -> Refusal:

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.client import Api
-from tests.stack import Stack
+from tests.stack import Stack, wait_until
 
 EXPECTED = {
     "gateway": "athena_gateway_",
@@ -44,6 +44,22 @@ def test_the_worker_counts_what_it_decides(stack: Stack, api: Api) -> None:
     request = api.submit()
     assert api.post("sam.sales", f"/requests/{request['id']}/withdraw", {}).status_code == 200
     assert accepted() >= before + 1
+
+
+def test_the_worker_tells_its_lag(stack: Stack, api: Api) -> None:
+    """Otherwise a stream that stands still would look like one with nothing to do."""
+
+    def gauges() -> dict[str, float]:
+        text = httpx.get(stack.endpoints["metrics"]["worker"], timeout=10).text
+        found = [
+            family for family in text_string_to_metric_families(text) if family.name == "athena_worker_lag_records"
+        ]
+        return {sample.labels["topic"]: sample.value for family in found for sample in family.samples}
+
+    api.submit()
+    names = {"athena.commands", "athena.reference-commands", "athena.security"}
+    wait_until(lambda: set(gauges()) == names, 20, "the worker does not tell its lag")
+    wait_until(lambda: gauges()["athena.reference-commands"] == 0, 20, "reference commands are not caught up")
 
 
 def test_no_metric_names_a_person_or_a_request(stack: Stack, api: Api) -> None:
