@@ -138,25 +138,22 @@ class ShardHost:
 
     async def open(self) -> None:
         """After recovery: build the shards from their tables and start deciding."""
-        self._sweeps.clear()
+        claimed = self._logs
+        sweeps: dict[int, WindowSweep] = {}
         await self._read_committed()
-        for (topic, partition), shard_log in self._logs.items():
-            stores = {name: RocksStore(self._table_of(name), partition) for name in TABLES[topic]}
-            shard = self._shard(topic, partition, stores)
+        stores_of = {key: self._stores(key) for key in claimed}
+        for (topic, partition), stores in stores_of.items():
             if topic == topics.COMMANDS:
-                sweep = WindowSweep(partition, stores[REQUESTS], stores[WINDOWS])
+                sweeps[partition] = sweep = WindowSweep(partition, stores[REQUESTS], stores[WINDOWS])
                 for _ in sweep.rebuild():
                     await asyncio.sleep(0)
-                self._sweeps[partition] = sweep
-            key = (topic, partition)
-            self.runners[key] = ShardRunner(
-                shard,
-                shard_log,
-                stores,
-                self._caught_up,
-                self.clock.ready,
-                partial(self._failed, key),
-            )
+        if claimed is not self._logs:
+            return  # the next rebalance came meanwhile: it opens what is ours then
+        self._sweeps = sweeps
+        for key, stores in stores_of.items():
+            shard = self._shard(key, stores)
+            failed = partial(self._failed, key, stores)
+            self.runners[key] = ShardRunner(shard, claimed[key], stores, self._caught_up, self.clock.ready, failed)
         metrics.PARTITIONS.set(sum(1 for topic, _ in self.runners if topic == topics.COMMANDS))
         metrics.READY.set(1)
         self._progress_at = time.monotonic()
@@ -180,9 +177,13 @@ class ShardHost:
         if runner is not None and generation == self._generation():
             await runner.put(arrived)
 
-    def _shard(self, topic: str, partition: int, stores: Mapping[str, RocksStore]) -> Shard:
+    def _stores(self, key: Key) -> dict[str, RocksStore]:
+        topic, partition = key
+        return {name: RocksStore(self._table_of(name), partition) for name in TABLES[topic]}
+
+    def _shard(self, key: Key, stores: Mapping[str, RocksStore]) -> Shard:
         committed = self._committed
-        key = (topic, partition)
+        topic, partition = key
         if topic == topics.SECURITY:
             return SecurityShard(partition, stores[SESSIONS], lambda: committed.get(key, 0))
         if topic == topics.REFERENCE_COMMANDS:
@@ -204,12 +205,11 @@ class ShardHost:
         if not await self.follower.wait_for(offset, REFERENCE_TIMEOUT_S):
             raise TimeoutError(f"reference data up to offset {offset} did not arrive within {REFERENCE_TIMEOUT_S} s")
 
-    def _failed(self, key: Key, error: BaseException) -> None:
+    def _failed(self, key: Key, stores: Mapping[str, RocksStore], error: BaseException) -> None:
         topic, partition = key
         if isinstance(error, Fenced):
-            runner = self.runners.get(key)
-            for store in () if runner is None else runner.stores.values():
-                store.wipe()  # type: ignore[attr-defined]
+            for store in stores.values():
+                store.wipe()
             die(f"{topic}/{partition} has another owner; this one ends and its store is wiped", EXIT_FENCED, error)
         die(f"{topic}/{partition} cannot go on; nothing of its batch was committed", EXIT_FAILED, error)
 

@@ -40,9 +40,9 @@ class ShardRunner:
         clock_ready: Callable[[int], Awaitable[None]],
         failed: Callable[[BaseException], None],
     ) -> None:
-        self.shard = shard
+        self._shard = shard
         self._log = log
-        self.stores = stores
+        self._stores = stores
         self._caught_up = caught_up
         self._clock_ready = clock_ready
         self._failed = failed
@@ -51,7 +51,6 @@ class ShardRunner:
         self._room = asyncio.Event()
         self._room.set()
         self._stopping = False
-        self.worked_at = time.monotonic()
         self._task = asyncio.create_task(self._run(), name="shard-runner")
 
     async def put(self, arrived: Arrived) -> None:
@@ -97,9 +96,8 @@ class ShardRunner:
         await self._clock_ready(max(record.timestamp for record in records))
         started = time.monotonic()
         async with asyncio.timeout(BATCH_TIMEOUT_S):
-            await process(self.shard, records, self._log, self.stores, self._caught_up)
+            await process(self._shard, records, self._log, self._stores, self._caught_up)
         for one in taken:
             one.acknowledge()
-        self.worked_at = time.monotonic()
         BATCH_RECORDS.observe(len(taken))
-        BATCH_SECONDS.observe(self.worked_at - started)
+        BATCH_SECONDS.observe(time.monotonic() - started)

@@ -34,9 +34,6 @@ from schemas.reference import (
     UserBody,
 )
 
-#: The `entity_id` with which a rules file is published; the version becomes the entity's id.
-RULES_ID = "rules"
-
 
 @dataclass(frozen=True, slots=True)
 class ReferenceDecision:

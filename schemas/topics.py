@@ -74,4 +74,3 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(SESSIONS_CHANGELOG, _COMPACT, "table of the audit chains of sign-ins", tuned=_EAGER),
     TopicSpec(CATALOG_CHANGELOG, _COMPACT, "table of reference data", partitions=1, tuned=_EAGER),
 )
-BY_NAME: dict[str, TopicSpec] = {spec.name: spec for spec in TOPICS}
