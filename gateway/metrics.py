@@ -14,6 +14,12 @@ REQUESTS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 WAITERS = Gauge("athena_gateway_waiters", "POSTs that wait for an outcome")
+WORKER_LAG = Gauge(
+    "athena_gateway_worker_lag_records", "Commands not yet decided, as this gateway sees it; NaN: unknown"
+)
+SHEDDING = Gauge("athena_gateway_shedding", "1 while new submissions are answered 503 because the workers lag")
+SUBMISSIONS_SHED = Counter("athena_gateway_submissions_shed", "Submissions answered 503 because the workers lag")
+UNWAITED = Counter("athena_gateway_unwaited", "Commands answered 202 at once because too many POSTs wait already")
 SQL_CONNECTIONS = Gauge("athena_gateway_sql_connections", "Connections to PostgreSQL", ["state"])
 SQL_FAILURES = Counter("athena_gateway_sql_failures", "Statements that PostgreSQL did not answer")
 PRODUCER_RENEWALS = Counter("athena_gateway_producer_renewals", "New Kafka producers after a fatal error")

@@ -12,6 +12,7 @@ import orjson
 import structlog
 from aiokafka.errors import KafkaError
 
+from gateway.backpressure import Backpressure
 from gateway.http.cursors import Cursors
 from gateway.http.problems import Problem
 from gateway.identity.callers import Callers
@@ -25,6 +26,7 @@ from gateway.openapi import document
 from gateway.sql import commands
 from gateway.sql.database import Database
 from gateway.streams.issued import Issued
+from gateway.streams.lag import WorkerLag
 from gateway.streams.outcomes import Outcomes
 from gateway.streams.producer import Producer
 from gateway.streams.security import SecurityLog
@@ -60,6 +62,8 @@ class Services:
         self.pace = Pace()
         self.security = SecurityLog(self.producer)
         self.issued = Issued(self.database)
+        self.backpressure = Backpressure(settings.backpressure_lag)
+        self.worker_lag = WorkerLag(bootstrap, settings.partitions, self.backpressure)
         self.cursors = Cursors(key)
         self.limits = Limits(on=settings.rate_limits == "on")
         #: One verification of all chains at a time.
@@ -94,6 +98,7 @@ class Services:
                     self.outcomes.stop(),
                     self.follower.stop(),
                     self.revocations.stop(),
+                    self.worker_lag.stop(),
                     return_exceptions=True,
                 )
         await self.database.stop(1.0)
@@ -141,6 +146,7 @@ class Services:
             _insist("Kafka (outcomes)", self.outcomes.start),
             _insist("Kafka (reference data)", self.follower.start, self.follower.stop),
         )
+        await self.worker_lag.start()
         self.started = True
         log.info("the gateway is ready", reference_offset=self.catalog.offset)
         while True:

@@ -1,6 +1,7 @@
-"""`athena projector rebuild`: empties what is derived and lets the running projector write it again from the log.
+"""`athena projector rebuild`: writes the read side anew from the log, beside the one that serves, and swaps them.
 
-`audit.records` stays: it holds facts. The projector reads them again, compares, and stops at any difference.
+Reads go on from the old tables until the new ones are at least as far; the projector goes on, too. Nothing of it shows before
+the swap, so a rebuild that is killed has changed nothing. `audit.records` stays: it holds facts, and is compared.
 """
 
 # ruff: noqa: T201 - a command prints
@@ -8,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 
@@ -15,114 +17,194 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from ops.settings import Settings
+from agents.projector.batch import Batch
+from agents.projector.record import Poison
+from agents.projector.store import Store, Unavailable
+from ops import shadow
+from ops.log_reader import partitions_of
 from ops.stack.errors import StackError
 from ops.stack.home import Home
 from schemas import topics
 
 CONNECT_TIME_OUT = 10.0
-#: Seconds for the tables' locks in all, and in one try: the projector writes to them meanwhile.
-LOCK_TIME_OUT = 60.0
+#: Records in one transaction: bounds memory.
+POLL_RECORDS = 1_000
+#: Seconds without a record although the end is not reached.
+STALL_LIMIT = 60.0
+PROGRESS_SECONDS = 2.0
+#: Before the swap the new tables are brought this close, measured as seconds that the rest takes.
+CLOSE_SECONDS = 1.0
+#: Seconds for the swap in all; for the locks of one try; and for what is still to be applied while the projector waits.
+SWAP_TIME_OUT = 120.0
 LOCK_TRY = "2s"
-#: Seconds without progress after which it gives up waiting; the rebuild goes on when the projector does.
-STALL_LIMIT = 90.0
-POLL = 1.0
-#: The last offsets of a partition may be markers that nobody is given.
-MARKERS = 3
+LAST_RECORDS_TIME_OUT = 10.0
+#: Any constant of our own: one rebuild at a time per database.
+LOCK = 0x617468656E62
 
-_EMPTY = f"""
-SET LOCAL lock_timeout = '{LOCK_TRY}';
-LOCK TABLE audit.applied_offsets IN ACCESS EXCLUSIVE MODE;
-TRUNCATE requests.requests, requests.participants, requests.history, requests.votes, requests.commands, catalog.entities;
-UPDATE audit.applied_offsets SET next_offset = 0;
-"""  # noqa: S608 - a constant
+
+class Refused(Exception):
+    """The read side cannot be rebuilt; it is as it was. The text says why."""
 
 
 def run(home: Home) -> int:
-    """Rebuild the read side of the stack in `home`. Exit code 0 caught up, 1 the projector does not, 3 cannot reach it."""
+    """Rebuild the read side of the stack in `home`.
+
+    Exit code 0 done, 1 the log or a stored fact is wrong, or another rebuild runs (nothing was changed), 3 cannot reach Kafka or
+    PostgreSQL.
+    """
     try:
-        owner = home.database_url("owner")
-        kafka = home.kafka
-    except StackError as error:
-        print(error, file=sys.stderr)
+        owner, kafka = home.database_url("owner"), home.kafka
+        asyncio.run(rebuild(kafka, owner))
+    except Refused as refused:
+        _say(f"The read side is as it was. {refused}")
+        return 1
+    except (
+        StackError,
+        OSError,
+        TimeoutError,
+        KafkaError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        Unavailable,
+    ) as error:
+        _say(f"The read side is as it was: {error or repr(error)}. See: athena status")
         return 3
-    try:
-        return asyncio.run(rebuild(kafka, owner))
-    except (OSError, TimeoutError, KafkaError, asyncpg.PostgresError) as error:
-        print(f"Kafka or PostgreSQL cannot be reached: {error!r}. See: athena status", file=sys.stderr)
-        return 3
+    return 0
 
 
-def run_settings(settings: Settings) -> int:
-    """As `run`, for an installation without a home: the settings name the brokers and the owner's database URL."""
-    return asyncio.run(rebuild(settings.kafka_bootstrap, settings.database_url.get_secret_value()))
+async def rebuild(kafka: str, dsn: str) -> None:
+    """Write the derived tables anew, and put them in the place of the old ones.
 
-
-async def rebuild(kafka: str, dsn: str) -> int:
-    """Empty, then wait until the projector has applied all that was in the log at the beginning."""
+    Raises:
+        Refused: the log or a stored fact is wrong, or another rebuild runs.
+        OSError, TimeoutError, KafkaError, PostgresError, Unavailable: a server did not answer.
+    """
     connection = await asyncpg.connect(dsn, timeout=CONNECT_TIME_OUT)
     try:
-        async with asyncio.timeout(CONNECT_TIME_OUT * 3):
-            ends = await _end_offsets(kafka)
-        await empty(connection)
-        _say("The read side is empty; the projector writes it again.")
-        return await _wait(connection, ends)
+        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+            raise Refused("Another rebuild runs. Wait for its end.")
+        await shadow.drop(connection)
+        async with _reading(kafka) as consumer:
+            tables = await shadow.create(connection, [tp.partition for tp in consumer.assignment()])
+            writer = _Writer(consumer, Store(dsn, shadow.statement(tables), shadow.APPLIED))
+            try:
+                await _fill(writer)
+                await shadow.analyze(connection, tables)
+                await _swap(connection, writer, tables)
+            finally:
+                await writer.store.close()
+        _say("The read side is complete.")
     finally:
+        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await shadow.drop(connection)
         await connection.close(timeout=5)
 
 
-async def empty(connection: asyncpg.Connection) -> None:
-    """Empty the derived tables and set the offsets to 0, in one transaction, as the owner.
+class _Writer:
+    """Applies the audit stream from its beginning to the new tables. `next` is where each partition is to be read."""
 
-    Raises:
-        TimeoutError: the locks were not to be had within 60 s.
-    """
-    deadline = time.monotonic() + LOCK_TIME_OUT
+    def __init__(self, consumer: AIOKafkaConsumer, store: Store) -> None:
+        self.store = store
+        self.next: dict[TopicPartition, int] = dict.fromkeys(consumer.assignment(), 0)
+        self._consumer = consumer
+        self._began = self._said = time.monotonic()
+
+    async def ends(self) -> dict[TopicPartition, int]:
+        """Where the log ends now."""
+        found: dict[TopicPartition, int] = await self._consumer.end_offsets(list(self.next))
+        return found
+
+    async def apply_to(self, ends: dict[TopicPartition, int]) -> None:
+        """Apply until every partition is at `ends` or beyond. Raises Refused, TimeoutError when no record comes for 60 s."""
+        moved = time.monotonic()
+        while any(self.next[tp] < end for tp, end in ends.items()):
+            found = await self._consumer.getmany(timeout_ms=500, max_records=POLL_RECORDS)
+            batch = Batch()
+            for tp, start in self.next.items():
+                # The position is past control records, which nobody is given.
+                position = max(start, await self._consumer.position(tp))
+                if position > start:
+                    _extend(batch, tp.partition, start, found.get(tp, []), position)
+            if batch.nexts:
+                await self._write(batch)
+                moved = time.monotonic()
+            elif time.monotonic() - moved > STALL_LIMIT:
+                raise TimeoutError(f"Kafka gave nothing of {topics.AUDIT} for {STALL_LIMIT:.0f} s")
+            self._progress(sum(self.next.values()), sum(ends.values()))
+
+    async def _write(self, batch: Batch) -> None:
+        try:
+            verdict = await self.store.write(batch)
+        except Poison as poison:
+            raise Refused(f"{poison.why} (at or after offsets {batch.starts} of {topics.AUDIT})") from poison
+        if not verdict.held:
+            raise Refused("Somebody else writes to the new tables.")
+        self.next.update({tp: batch.nexts[tp.partition] for tp in self.next if tp.partition in batch.nexts})
+
+    def _progress(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._said < PROGRESS_SECONDS and done < total:
+            return
+        self._said = now
+        rate = done / max(now - self._began, 0.001)
+        left = f", {max(0, total - done) / rate:.0f} s left" if rate and done < total else ""
+        _say(f"applied {done} of {total} records ({rate:.0f}/s{left})")
+
+
+def _extend(batch: Batch, partition: int, start: int, records: list[object], position: int) -> None:
+    try:
+        batch.extend(partition, start, records, position)
+    except Poison as poison:
+        raise Refused(f"{poison.why} ({topics.AUDIT}[{poison.partition}]@{poison.offset})") from poison
+
+
+async def _fill(writer: _Writer) -> None:
+    """Until what is still missing can be applied in about a second."""
+    while True:
+        began = time.monotonic()
+        await writer.apply_to(await writer.ends())
+        if time.monotonic() - began < CLOSE_SECONDS:
+            return
+
+
+async def _swap(connection: asyncpg.Connection, writer: _Writer, tables: list[shadow.Table]) -> None:
+    """In one transaction: the projector waits, the new tables reach where the old ones are, and take their place."""
+    deadline = time.monotonic() + SWAP_TIME_OUT
     while True:
         try:
             async with connection.transaction():
-                await connection.execute(_EMPTY, timeout=LOCK_TIME_OUT)
+                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TRY}'")
+                await connection.execute("LOCK TABLE audit.applied_offsets IN EXCLUSIVE MODE")
+                rows = await connection.fetch("SELECT partition, next_offset FROM audit.applied_offsets")
+                live = {TopicPartition(topics.AUDIT, row["partition"]): row["next_offset"] for row in rows}
+                async with asyncio.timeout(LAST_RECORDS_TIME_OUT):
+                    # Else a reader who was shown a version would be shown an earlier one.
+                    await writer.apply_to({tp: live.get(tp, 0) for tp in writer.next})
+                await shadow.swap(connection, tables)
             return
-        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, TimeoutError) as error:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the tables are locked by others for over {LOCK_TIME_OUT:.0f} s") from error
+                raise TimeoutError(f"the tables are locked by others for over {SWAP_TIME_OUT:.0f} s") from error
             await asyncio.sleep(0.2)
+            await _fill(writer)
 
 
-async def _wait(connection: asyncpg.Connection, ends: dict[int, int]) -> int:
-    total = sum(ends.values())
-    best, best_at = -1, time.monotonic()
-    while True:
-        rows = await connection.fetch(
-            "SELECT partition, next_offset FROM audit.applied_offsets", timeout=CONNECT_TIME_OUT
-        )
-        applied = {row["partition"]: row["next_offset"] for row in rows}
-        done = sum(min(applied.get(partition, 0), end) for partition, end in ends.items())
-        still = time.monotonic() - best_at
-        if done > best:
-            best, best_at = done, time.monotonic()
-            _say(f"applied {done} of {total}")
-        missing = max((end - applied.get(partition, 0) for partition, end in ends.items()), default=0)
-        if missing <= 0 or (missing <= MARKERS and still > 5 * POLL):
-            _say("The read side is complete.")
-            return 0
-        if still > STALL_LIMIT:
-            _say(
-                f"No progress for {STALL_LIMIT:.0f} s at {done} of {total}. Is the projector running? See: athena status"
-            )
-            return 1
-        await asyncio.sleep(POLL)
-
-
-async def _end_offsets(kafka: str) -> dict[int, int]:
-    consumer = AIOKafkaConsumer(topics.AUDIT, bootstrap_servers=kafka, enable_auto_commit=False)
-    await consumer.start()
+@contextlib.asynccontextmanager
+async def _reading(kafka: str):  # type: ignore[no-untyped-def]
+    """A consumer at the beginning of every partition of the audit stream."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="none")
     try:
-        partitions = [
-            TopicPartition(topics.AUDIT, number) for number in consumer.partitions_for_topic(topics.AUDIT) or ()
-        ]
-        ends = await consumer.end_offsets(partitions)
-        return {partition.partition: end for partition, end in ends.items()}
+        async with asyncio.timeout(CONNECT_TIME_OUT * 3):
+            await consumer.start()
+            assigned = [TopicPartition(topics.AUDIT, number) for number in await partitions_of(consumer, topics.AUDIT)]
+            consumer.assign(assigned)
+            begins = await consumer.beginning_offsets(assigned)
+        lost = {tp.partition: offset for tp, offset in begins.items() if offset > 0}
+        if lost:
+            raise Refused(f"{topics.AUDIT} does not begin at offset 0 any more (partition: first offset {lost}).")
+        for tp in assigned:
+            consumer.seek(tp, 0)
+        yield consumer
     finally:
         await consumer.stop()
 

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     command_wait: Annotated[float, Field(ge=0, le=60)] = Field(
         10.0, description="how long a POST waits for its outcome"
     )
+    backpressure_lag: Annotated[int, Field(ge=1)] = Field(
+        5000, description="gateway: new submissions are answered 503 while more commands than this wait for the workers"
+    )
     rate_limits: str = Field("on", pattern="^(on|off)$", description="off only for load tests on one's own machine")
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severe line that is logged"

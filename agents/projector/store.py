@@ -46,10 +46,15 @@ class Verdict:
 
 
 class Store:
-    """One session with PostgreSQL, made again after every failure. Not for concurrent use."""
+    """One session with PostgreSQL, made again after every failure. Not for concurrent use.
 
-    def __init__(self, dsn: str) -> None:
+    A rebuild names a `statement` and a table of `applied` offsets of its own: it writes to other tables.
+    """
+
+    def __init__(self, dsn: str, statement: str = STATEMENT, applied: str = "audit.applied_offsets") -> None:
         self._dsn = dsn
+        self._statement = statement
+        self._applied = applied
         self._connection: asyncpg.Connection | None = None
         self._apply: asyncpg.prepared_stmt.PreparedStatement | None = None
         self._lock = asyncio.Lock()
@@ -63,11 +68,12 @@ class Store:
         wanted = sorted(partitions)
         async with self._lock, self._guard() as connection:
             await connection.execute(
-                "INSERT INTO audit.applied_offsets (partition, next_offset) SELECT unnest($1::int[]), 0 ON CONFLICT DO NOTHING",
+                f"INSERT INTO {self._applied} (partition, next_offset) SELECT unnest($1::int[]), 0 ON CONFLICT DO NOTHING",
                 wanted,
             )
             rows = await connection.fetch(
-                "SELECT partition, next_offset FROM audit.applied_offsets WHERE partition = ANY($1::int[])", wanted
+                f"SELECT partition, next_offset FROM {self._applied} WHERE partition = ANY($1::int[])",  # noqa: S608
+                wanted,
             )
         return {row["partition"]: row["next_offset"] for row in rows}
 
@@ -81,7 +87,7 @@ class Store:
         columns = batch.columns()
         async with self._lock, self._guard() as connection:
             if self._apply is None:
-                self._apply = await connection.prepare(STATEMENT)
+                self._apply = await connection.prepare(self._statement)
             row = await self._apply.fetchrow(*columns)
         if not row["held"]:
             return Verdict(held=False)

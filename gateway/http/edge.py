@@ -28,6 +28,7 @@ COMMON_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"strict-transport-security", b"max-age=63072000; includeSubDomains"),
     (b"referrer-policy", b"no-referrer"),
 )
+#: Whoever watches this process must be answered most of all when it is full.
 _UNLIMITED = frozenset({"/livez", "/readyz"})
 
 
@@ -55,8 +56,8 @@ class Edge:
                 self._services.limits.address(call.address)
                 if not self._services.started:
                     raise unavailable("The gateway is starting.")
-            if self._in_progress > MAX_IN_PROGRESS:
-                raise unavailable("The gateway has more calls in progress than it can hold.")
+                if self._in_progress > MAX_IN_PROGRESS:
+                    raise unavailable("The gateway has more calls in progress than it can hold.")
             endpoint, call.path_values = self._paths.find(scope["method"], path)
             route = endpoint.path
             answer = await endpoint.handler(call)

@@ -16,6 +16,7 @@ from gateway.identity.callers import Caller, signed_in
 from gateway.models import answers
 from gateway.models.bodies import CommentBody, DecisionBody, ReassignBody, SubmitBody
 from gateway.sql import requests
+from gateway.streams.admission import admit
 from gateway.streams.commands import issue
 from gateway.values import uuid_or_none
 from schemas.commands import Comment, Reassign, SubmitRequest, Withdraw
@@ -46,6 +47,7 @@ async def submit(call: Call) -> Answer:
         raise invalid_at("/category_id", "is no category")
     if body.reason_id not in catalog.reasons:
         raise invalid_at("/reason_id", "is no reason")
+    await admit(call, caller, f"{API}/requests")
     if body.supersedes is not None and not await _is_own(call, caller, body.supersedes):
         raise invalid_at("/supersedes", "is none of your requests")
     return await issue(

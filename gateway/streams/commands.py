@@ -79,13 +79,17 @@ async def issue(
     common = [(b"command-id", command_id.encode())]
     if prefer.applied is not None:
         common.append((b"preference-applied", prefer.applied))
+    seconds = prefer.seconds
+    if seconds > 0 and services.outcomes.full:
+        metrics.UNWAITED.inc()
+        seconds = 0.0
     waiter = services.outcomes.expect(command_id)
     try:
         value = command.__pydantic_serializer__.to_json(command)
         sent = await services.producer.send(topics.COMMANDS, target.encode(), value, record_headers)
         outcome, repeated = None, False
-        if prefer.seconds > 0:
-            outcome = await _outcome(call, command_id, waiter, sent.offset, prefer.seconds)
+        if seconds > 0:
+            outcome = await _outcome(call, command_id, waiter, sent.offset, seconds)
             repeated = outcome is not None and outcome["offset"] != sent.offset
     except Problem as problem:
         metrics.count_command(kind.__name__, "unavailable")

@@ -19,6 +19,11 @@ log = structlog.get_logger(__name__)
 
 Outcome = dict[str, Any]
 
+#: POSTs that wait at a time. Half of the calls that may be in progress: reads find room although no worker decides.
+MAX_WAITING = 2000
+_STOP_SECONDS = 1.0
+_PAUSE_SECONDS = 0.5
+
 
 class Outcomes:
     """One consumer without a group, on all partitions; whatever nobody here waits for is dropped unread."""
@@ -31,12 +36,18 @@ class Outcomes:
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
-        metrics.WAITERS.set_function(lambda: len(self._waiting))
+        self._expected = 0
+        metrics.WAITERS.set_function(lambda: self._expected)
 
     @property
     def ready(self) -> bool:
         """Whether outcomes written from now on will be seen."""
         return self._consumer is not None and self._task is not None and not self._task.done()
+
+    @property
+    def full(self) -> bool:
+        """Whether as many wait as may: answer 202 at once."""
+        return self._expected >= MAX_WAITING
 
     def expect(self, command_id: str) -> asyncio.Future[Outcome | None]:
         """A future of the next outcome of that command; None when this gateway is stopping. `forget` it in the end."""
@@ -44,6 +55,7 @@ class Outcomes:
         if self._closing:
             future.set_result(None)
         self._waiting.setdefault(command_id.encode(), []).append(future)
+        self._expected += 1
         return future
 
     def forget(self, command_id: str, future: asyncio.Future[Outcome | None]) -> None:
@@ -52,6 +64,7 @@ class Outcomes:
         left = self._waiting.get(key)
         if left is not None and future in left:
             left.remove(future)
+            self._expected -= 1
             if not left:
                 del self._waiting[key]
 
@@ -103,7 +116,7 @@ class Outcomes:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             with contextlib.suppress(Exception):
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(_STOP_SECONDS):
                     await consumer.stop()
 
     async def _follow(self) -> None:
@@ -117,7 +130,12 @@ class Outcomes:
             except (KafkaError, OSError, TimeoutError) as error:
                 log.warning("outcomes cannot be read; connecting again", error=f"{type(error).__name__}: {error}"[:300])
                 await self._disconnect()
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(_PAUSE_SECONDS)
+            except Exception:
+                # A follower that ended would leave every POST waiting until its time is up, for as long as this process lives.
+                log.exception("outcomes cannot be read; connecting again")
+                await self._disconnect()
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     def _resolve(self, records: Iterable[Any]) -> None:
         waiting = self._waiting

@@ -18,7 +18,11 @@ log = structlog.get_logger(__name__)
 
 #: How long a send may take until it is acknowledged.
 SEND_SECONDS = 5.0
+#: Sends that wait for their acknowledgement; more are answered 503 at once. While no broker answers, each waits 5 s: this
+#: bounds what they hold. The driver itself keeps two batches of 16 KiB a partition.
+MAX_UNDERWAY = 2000
 _STOP_SECONDS = 2.0
+_PAUSE_SECONDS = 0.5
 
 
 class Producer:
@@ -28,9 +32,11 @@ class Producer:
         self._bootstrap = bootstrap
         self._producer: AIOKafkaProducer | None = None
         self._renewal: asyncio.Task[None] | None = None
+        self._underway = 0
 
     @property
     def ready(self) -> bool:
+        """Whether there is a producer; a renewed one may still be connecting."""
         return self._producer is not None
 
     async def start(self) -> None:
@@ -51,8 +57,9 @@ class Producer:
             Problem: 503 when that did not happen within 5 s; 413 for a record that Kafka would not take.
         """
         producer = self._producer
-        if producer is None:
+        if producer is None or self._underway >= MAX_UNDERWAY:
             raise _unreachable()
+        self._underway += 1
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 return await (await producer.send(topic, value, key=key, headers=headers))
@@ -64,6 +71,8 @@ class Producer:
             if not getattr(error, "retriable", False):
                 self._renew(producer, error)
             raise _unreachable() from error
+        finally:
+            self._underway -= 1
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -89,15 +98,21 @@ class Producer:
         while self._producer is None:
             try:
                 self._producer = await self._connect()
-            except (KafkaError, OSError) as error:
-                log.warning("no Kafka broker answers", error=str(error)[:300])
-                await asyncio.sleep(0.5)
+            except Exception as error:  # whatever it is: without a producer this gateway takes no command
+                log.warning("no Kafka broker answers", error=f"{type(error).__name__}: {error}"[:300])
+                await asyncio.sleep(_PAUSE_SECONDS)
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
-    with contextlib.suppress(Exception):
+    try:
         async with asyncio.timeout(_STOP_SECONDS):
             await producer.stop()
+    except Exception:
+        # It waits for batches that no broker takes. Let go of them, or its task and its sockets stay for ever.
+        for close in (producer._sender.close, producer.client.close):
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await close()
 
 
 def _unreachable() -> Problem:

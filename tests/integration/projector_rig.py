@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from ops.stack import broker, credentials, database, ports
 from ops.stack.child import Spec
@@ -115,9 +115,7 @@ class Rig:
 
     def ends(self) -> dict[int, int]:
         """The end offset of each partition of the audit stream."""
-        from ops.rebuild import _end_offsets  # noqa: PLC0415
-
-        return asyncio.run(_end_offsets(self.home.kafka))
+        return asyncio.run(_ends(self.home.kafka))
 
     def query(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """Rows, as the owner."""
@@ -231,6 +229,16 @@ async def _send(bootstrap: str, pairs: list[tuple[bytes, bytes]]) -> None:
             await asyncio.gather(*sent)
         finally:
             await producer.stop()
+
+
+async def _ends(bootstrap: str) -> dict[int, int]:
+    consumer = AIOKafkaConsumer(topics.AUDIT, bootstrap_servers=bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topics.AUDIT, number) for number in consumer.partitions_for_topic(topics.AUDIT)]
+        return {one.partition: end for one, end in (await consumer.end_offsets(partitions)).items()}
+    finally:
+        await consumer.stop()
 
 
 async def _query(dsn: str, sql: str, arguments: tuple[Any, ...]) -> list[asyncpg.Record]:

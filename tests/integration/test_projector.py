@@ -113,20 +113,6 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(rig: Rig) -> None:
     assert rig.dump() == crashed
 
 
-def test_rebuild_is_noticed_while_nothing_new_arrives(rig: Rig) -> None:
-    """Else `athena projector rebuild` would leave the lists empty until somebody acts."""
-    from ops.rebuild import run  # noqa: PLC0415
-
-    with rig.projector() as one:
-        rig.send(stories(30))
-        rig.wait_applied()
-        before = rig.dump()
-        one.wait_ready()
-        assert run(rig.home) == 0
-        assert rig.dump(DERIVED) == {table: before[table] for table in DERIVED}
-        assert one.process.poll() is None
-
-
 def test_postgresql_may_be_away(rig: Rig) -> None:
     """Else a restart of the database would need somebody to mend the read side."""
     with rig.projector() as one:
@@ -208,7 +194,6 @@ class TestStops:
     def test_when_a_fact_differs_from_the_one_applied(self, rig: Rig) -> None:
         """Else somebody who changed a stored audit row could have it confirmed by a rebuild."""
         from ops.audit_verify import run as verify  # noqa: PLC0415
-        from ops.rebuild import empty  # noqa: PLC0415, F401
 
         story = Story(next(NUMBERS)).submit().approve()
         with rig.projector():
