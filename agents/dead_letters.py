@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 
 import orjson
 
@@ -14,17 +15,46 @@ from schemas.envelope import derived_id, header, headers
 
 #: Longest text of an error or trace in a dead letter, in characters.
 MAX_TEXT = 8000
-#: Largest raw value kept, in bytes; a longer one stays readable at its source offset for 14 days.
-MAX_RAW = 512 * 1024
+#: Of key, value and headers together, in bytes. Base64 makes 3.87 MB of it, and the topic takes 4 MiB: every record of the
+#: commands and security topics (1 MiB) fits whole. Of a longer one (`cut`) the source topic keeps the rest for 14 days.
+MAX_RAW = 2_900_000
+#: A longer key or more headers are none of ours.
+MAX_KEY = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What of a record fits into its dead letter."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+    cut: bool
+
+
+def _kept(record: Incoming) -> _Kept:
+    found = [(name, value or b"") for name, value in record.headers]
+    if sum(len(name.encode()) + len(value) + 16 for name, value in found) > MAX_KEY:
+        found = []
+    key = None if record.key is None else record.key[:MAX_KEY]
+    value = None if record.value is None else record.value[: MAX_RAW - 2 * MAX_KEY]
+    whole = key == record.key and value == record.value and len(found) == len(list(record.headers))
+    return _Kept(key, value, found, cut=not whole)
 
 
 def _base64(data: bytes | None) -> str | None:
-    return None if data is None else base64.b64encode(data[:MAX_RAW]).decode()
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def _text(text: str) -> str:
+    """The beginning of a text that may quote the record, half characters included."""
+    return text[:MAX_TEXT].encode("utf-8", "replace").decode()
 
 
 def dead_letter(record: Incoming, error: str, trace: str | None) -> Output:
     """The dead letter of a record; the same record always has the same id."""
     id_ = derived_id("dead-letter", record.topic, record.partition, record.offset)
+    kept = _kept(record)
     body = {
         "schema_version": SCHEMA_VERSION,
         "id": id_,
@@ -32,11 +62,12 @@ def dead_letter(record: Incoming, error: str, trace: str | None) -> Output:
         "partition": record.partition,
         "offset": record.offset,
         "timestamp": record.timestamp,
-        "key": _base64(record.key),
-        "value": _base64(record.value),
-        "headers": [[name, base64.b64encode(value or b"").decode()] for name, value in record.headers],
-        "error": error[:MAX_TEXT],
-        "trace": None if trace is None else trace[:MAX_TEXT],
+        "key": _base64(kept.key),
+        "value": _base64(kept.value),
+        "headers": [[name, _base64(value)] for name, value in kept.headers],
+        "error": _text(error),
+        "trace": None if trace is None else _text(trace),
+        "cut": kept.cut,
     }
     found = headers(
         id_=id_,
@@ -46,7 +77,7 @@ def dead_letter(record: Incoming, error: str, trace: str | None) -> Output:
         subject=f"{record.topic}/{record.partition}/{record.offset}",
         correlation_id=header(record.headers, "correlation_id") or id_,
     )
-    return Output(topics.DEAD_LETTERS, record.key, orjson.dumps(body), found)
+    return Output(topics.DEAD_LETTERS, kept.key, orjson.dumps(body), found)
 
 
 def command_id_of(record: Incoming) -> str | None:
@@ -87,4 +118,4 @@ def failed_outcome(record: Incoming, partition: int) -> Output | None:
         subject=command_id,
         correlation_id=header(record.headers, "correlation_id") or command_id,
     )
-    return Output(topics.OUTCOMES, record.key, orjson.dumps(body), found)
+    return Output(topics.OUTCOMES, None if record.key is None else record.key[:MAX_KEY], orjson.dumps(body), found)

@@ -8,140 +8,117 @@ import asyncio
 import base64
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Coroutine
+from typing import Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
-from pydantic import ValidationError
-
-from ops.log_reader import read_all
+from ops.letters import Resender, Selection, Unsendable, letters, raw
 from ops.stack.errors import StackError
 from ops.stack.home import Home
-from schemas import topics
 from schemas.base import rfc3339
 from schemas.outcomes import DeadLetter
 
-SEND_TIME_OUT = 30.0
-#: A raw value of this many bytes was cut (`agents.dead_letters.MAX_RAW`).
-TRUNCATED = 512 * 1024
+
+def list_(home: Home, selection: Selection, as_json: bool) -> int:
+    """Print those selected: id, time, source, error. Exit code 0 there are none, 1 there are some, 3 cannot reach Kafka."""
+    return _guarded(_list(home, selection, as_json))
 
 
-def list_(home: Home, as_json: bool) -> int:
-    """Print all: id, source, time, error. Exit code 0 there are none, 1 there are some, 3 cannot reach Kafka."""
-    return _guarded(_list(home.kafka, as_json)) if _has_home(home) else 3
-
-
-def show(home: Home, letter_id: str, as_json: bool) -> int:
+def show(home: Home, place: str, as_json: bool) -> int:
     """Print one with its bytes, headers and trace. Exit code 0, 1 there is no such letter, 3 cannot reach Kafka."""
-    return _guarded(_show(home.kafka, letter_id, as_json)) if _has_home(home) else 3
+    return _guarded(_show(home, place, as_json))
 
 
-def replay(home: Home, letter_id: str, as_json: bool) -> int:
-    """Send the raw record to its source topic again, same key and headers: its ids are the same, so repeating is safe.
+def replay(home: Home, selection: Selection, dry_run: bool, as_json: bool) -> int:
+    """Send the raw records to their source topic and partition again, same key, value and headers.
 
-    Exit code 0 sent, 1 there is no such letter, 3 cannot reach Kafka.
+    Their ids are the same, so repeating is safe: what was decided meanwhile gives its first outcome once more. Records that are
+    the same byte for byte (a replay that failed again leaves one more letter) are sent once. Exit code 0 all sent, 1 a place
+    has no letter or a record could not be sent, 3 cannot reach Kafka.
     """
-    return _guarded(_replay(home.kafka, letter_id, as_json)) if _has_home(home) else 3
+    return _guarded(_replay(home, selection, dry_run, as_json))
 
 
-async def letters(bootstrap: str) -> AsyncIterator[DeadLetter]:
-    """Every dead letter that the topic still holds, each id once.
-
-    Raises:
-        StackError: the broker cannot be reached.
-    """
-    seen: set[str] = set()
-    async for record in read_all(bootstrap, topics.DEAD_LETTERS):
-        try:
-            letter = DeadLetter.model_validate_json(record.value or b"")
-        except ValidationError:
-            # A fence marker, or none of ours.
-            continue
-        if letter.id not in seen:
-            seen.add(letter.id)
-            yield letter
-
-
-async def send_again(bootstrap: str, letter: DeadLetter) -> tuple[int, int]:
-    """Produce the raw record to its source topic, to the partition its key names; answers (partition, offset).
-
-    Raises:
-        StackError: the broker did not acknowledge it within 30 s, or the letter holds only a part of the record.
-    """
-    value = _bytes(letter.value)
-    if value is not None and len(value) >= TRUNCATED:
-        raise StackError(
-            f"Only the first {TRUNCATED} bytes of this record were kept. Read it from its source while it is there: "
-            f"{letter.topic}[{letter.partition}]@{letter.offset}"
-        )
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all")
-    try:
-        async with asyncio.timeout(SEND_TIME_OUT):
-            await producer.start()
-            done = await producer.send_and_wait(
-                letter.topic,
-                key=_bytes(letter.key),
-                value=value,
-                headers=[(name, base64.b64decode(text)) for name, text in letter.headers],
-                # Without a key the record goes where it was.
-                partition=letter.partition if letter.key is None else None,
-            )
-            return done.partition, done.offset
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise StackError(f"Kafka at {bootstrap} did not take the record: {error!r}") from error
-    finally:
-        await producer.stop()
-
-
-async def _list(bootstrap: str, as_json: bool) -> int:
-    found = [letter async for letter in letters(bootstrap)]
-    if as_json:
-        print(json.dumps([_brief(letter) for letter in found]))
-    elif not found:
-        print("There are no dead letters.")
-    for letter in found if not as_json else ():
+async def _list(home: Home, selection: Selection, as_json: bool) -> int:
+    count = 0
+    async for letter in letters(home.kafka, selection):
+        count += 1
         brief = _brief(letter)
-        error = _printable(letter.error).partition("\n")[0]
-        print(f"{letter.id}  {brief['at']}  {letter.topic}[{letter.partition}]@{letter.offset}  {error}")
-    return 1 if found else 0
-
-
-async def _show(bootstrap: str, letter_id: str, as_json: bool) -> int:
-    letter = await _find(bootstrap, letter_id)
-    if letter is None:
-        return 1
+        if as_json:
+            print(("[" if count == 1 else ",\n ") + json.dumps(brief), end="")
+        else:
+            error = _printable(letter.error).partition("\n")[0]
+            cut = "  (cut)" if letter.cut else ""
+            print(f"{letter.id}  {brief['at']}  {_place(letter)}  {error}{cut}")
     if as_json:
-        print(letter.model_dump_json())
+        print("]" if count else "[]")
+    elif not count:
+        print("There are no dead letters." if selection == Selection() else "No dead letter is selected.")
+    return 1 if count else 0
+
+
+async def _show(home: Home, place: str, as_json: bool) -> int:
+    selection = Selection(places=(place,))
+    async for letter in letters(home.kafka, selection):
+        if as_json:
+            print(letter.model_dump_json())
+        else:
+            _print(letter)
         return 0
+    return _missing(selection)
+
+
+def _print(letter: DeadLetter) -> None:
     for name, value in _brief(letter).items():
         print(f"{name:10} {_printable(str(value))}")
-    readable = {name: base64.b64decode(text).decode("utf-8", "backslashreplace") for name, text in letter.headers}
+    readable = [[name, base64.b64decode(text).decode("utf-8", "backslashreplace")] for name, text in letter.headers]
     print(f"{'headers':10} {json.dumps(readable)}")
-    for name, data in (("key", _bytes(letter.key)), ("value", _bytes(letter.value))):
+    for name, data in (("key", raw(letter.key)), ("value", raw(letter.value))):
         # Never raw: the bytes are somebody else's, and this is a terminal.
         print(f"{name:10} {data!r}")
+    if letter.cut:
+        print(f"{'':10} This is a part. The whole record is at {_place(letter)}, for as long as that topic keeps it.")
     print(_printable(letter.trace or "(no trace)"))
-    return 0
 
 
-async def _replay(bootstrap: str, letter_id: str, as_json: bool) -> int:
-    letter = await _find(bootstrap, letter_id)
-    if letter is None:
-        return 1
-    partition, offset = await send_again(bootstrap, letter)
-    if as_json:
-        print(json.dumps({"id": letter.id, "topic": letter.topic, "partition": partition, "offset": offset}))
-    else:
-        print(f"Sent again to {letter.topic}[{partition}]@{offset}.")
-    return 0
+async def _replay(home: Home, selection: Selection, dry_run: bool, as_json: bool) -> int:
+    sent, failed = 0, 0
+    done: set[bytes] = set()
+    async with Resender(home.kafka) as resender:
+        async for letter in letters(home.kafka, selection):
+            try:
+                record = await resender.record(letter)
+                if record.digest in done:
+                    continue
+                done.add(record.digest)
+                where = None if dry_run else await resender.send(record)
+            except Unsendable as error:
+                failed += 1
+                print(f"{letter.id}: {error}", file=sys.stderr)
+                continue
+            sent += 1
+            if as_json:
+                offset = None if where is None else where[1]
+                print(json.dumps(_brief(letter) | {"sent": not dry_run, "sent_offset": offset}))
+            elif where is None:
+                print(f"{letter.id}  {_place(letter)} would be sent again")
+            else:
+                print(f"{letter.id}  {_place(letter)} was sent again to {letter.topic}[{where[0]}]@{where[1]}")
+    missing = _missing(selection)
+    if not as_json:
+        print(f"{sent} {'would be sent' if dry_run else 'sent'}, {failed} cannot be sent.", file=sys.stderr)
+    return 1 if missing or failed else 0
 
 
-async def _find(bootstrap: str, letter_id: str) -> DeadLetter | None:
-    async for letter in letters(bootstrap):
-        if letter.id == letter_id:
-            return letter
-    print(f"There is no dead letter {letter_id}. See: athena dead-letters list", file=sys.stderr)
-    return None
+def _missing(selection: Selection) -> int:
+    """Name the places that no letter was found for. 1 if there are such, else 0."""
+    missing = selection.missing()
+    for place in missing:
+        print(f"There is no dead letter {place}. See: athena dead-letters list", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def _place(letter: DeadLetter) -> str:
+    return f"{letter.topic}[{letter.partition}]@{letter.offset}"
 
 
 def _brief(letter: DeadLetter) -> dict[str, object]:
@@ -152,6 +129,7 @@ def _brief(letter: DeadLetter) -> dict[str, object]:
         "offset": letter.offset,
         "at": rfc3339(letter.timestamp),
         "error": letter.error,
+        "cut": letter.cut,
     }
 
 
@@ -160,21 +138,9 @@ def _printable(text: str) -> str:
     return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else base64.b64decode(text)
-
-
-def _has_home(home: Home) -> bool:
+def _guarded(work: Coroutine[Any, Any, int]) -> int:
     try:
-        return bool(home.kafka)
-    except StackError as error:
-        print(error, file=sys.stderr)
-        return False
-
-
-def _guarded(work: object) -> int:
-    try:
-        return asyncio.run(work)  # type: ignore[arg-type]
+        return asyncio.run(work)
     except StackError as error:
         print(error, file=sys.stderr)
         return 3

@@ -84,20 +84,27 @@ async def rebuild(kafka: str, dsn: str) -> None:
         if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
             raise Refused("Another rebuild runs. Wait for its end.")
         await shadow.drop(connection)
-        async with _reading(kafka) as consumer:
-            tables = await shadow.create(connection, [tp.partition for tp in consumer.assignment()])
-            writer = _Writer(consumer, Store(dsn, shadow.statement(tables), shadow.APPLIED))
-            try:
-                await _fill(writer)
-                await shadow.analyze(connection, tables)
-                await _swap(connection, writer, tables)
-            finally:
-                await writer.store.close()
-        _say("The read side is complete.")
+        try:
+            await _rebuild(kafka, dsn, connection)
+        finally:
+            # Only here: without the lock these would be another rebuild's.
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await shadow.drop(connection)
     finally:
-        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await shadow.drop(connection)
         await connection.close(timeout=5)
+
+
+async def _rebuild(kafka: str, dsn: str, connection: asyncpg.Connection) -> None:
+    async with _reading(kafka) as consumer:
+        tables = await shadow.create(connection, [tp.partition for tp in consumer.assignment()])
+        writer = _Writer(consumer, Store(dsn, shadow.statement(tables), shadow.APPLIED))
+        try:
+            await _fill(writer)
+            await shadow.analyze(connection, tables)
+            await _swap(connection, writer, tables)
+        finally:
+            await writer.store.close()
+    _say("The read side is complete.")
 
 
 class _Writer:

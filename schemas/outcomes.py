@@ -51,7 +51,10 @@ class Notification(Stored):
 
 
 class DeadLetter(Stored):
-    """Why a record could not be processed; its raw bytes are in `key` and `value`, base64."""
+    """Why a record could not be processed; its raw bytes are in `key`, `value` and `headers`, base64.
+
+    `cut`: it was too large for a letter to hold; the whole of it is at its source, for as long as that topic keeps it.
+    """
 
     schema_version: int = SCHEMA_VERSION
     id: str
@@ -64,3 +67,4 @@ class DeadLetter(Stored):
     headers: list[tuple[str, str]]
     error: str
     trace: str | None
+    cut: bool = False

@@ -8,12 +8,16 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.http.call import Call
-from gateway.http.problems import FieldError, Problem, invalid, malformed
+from gateway.http.problems import FieldError, Problem, invalid, malformed, unavailable
 
 MAX_BODY = 1024 * 1024
 #: What is read and thrown away beyond the limit, so that an honest client gets to see the answer; in bytes and seconds.
 _DRAIN_BYTES = 32 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
+#: How long a body may take to arrive: who sends a byte now and then would else keep a call's place for ever.
+ARRIVAL_SECONDS = 30.0
+#: Bytes of bodies that are still arriving, of all calls together.
+MAX_ARRIVING = 256 * 1024 * 1024
 _MAX_ERRORS = 20
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -64,28 +68,45 @@ def is_json(content_type: bytes | None) -> bool:
     return media.strip() == b"application/json" and parameters in (b"", b"charset=utf-8")
 
 
+class _Arriving:
+    """Counts what is held of bodies that are not complete yet."""
+
+    total = 0
+
+
 async def read_bytes(call: Call, limit: int) -> bytes:
-    """The body's bytes, at most `limit` of them held.
+    """The body's bytes, at most `limit` of them held, and of all bodies together at most `MAX_ARRIVING`.
 
     Raises:
-        Problem: 413.
+        Problem: 413; 400 for one that did not arrive within 30 s; 503 when too much of others is arriving.
     """
     declared = call.raw_headers.get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > limit:
         raise await _too_large(call, limit, 0)
     chunks: list[bytes] = []
     size = 0
-    while True:
-        message = await call.receive()
-        if message["type"] != "http.request":
-            raise malformed("The body ended early.")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise await _too_large(call, limit, size) if message.get("more_body") else too_large(limit)
-        chunks.append(chunk)
-        if not message.get("more_body"):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    try:
+        async with asyncio.timeout(ARRIVAL_SECONDS):
+            while True:
+                message = await call.receive()
+                if message["type"] != "http.request":
+                    raise malformed("The body ended early.")
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                _Arriving.total += len(chunk)
+                if size > limit:
+                    raise await _too_large(call, limit, size) if message.get("more_body") else too_large(limit)
+                if _Arriving.total > MAX_ARRIVING:
+                    raise unavailable("Too much is being sent to this gateway at once.")
+                chunks.append(chunk)
+                if not message.get("more_body"):
+                    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    except TimeoutError:
+        slow = malformed(f"The body did not arrive within {ARRIVAL_SECONDS:.0f} s.")
+        slow.headers = ((b"connection", b"close"),)
+        raise slow from None
+    finally:
+        _Arriving.total -= size
 
 
 def too_large(limit: int) -> Problem:

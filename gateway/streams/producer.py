@@ -109,10 +109,10 @@ async def _stop(producer: AIOKafkaProducer) -> None:
             await producer.stop()
     except Exception:
         # It waits for batches that no broker takes. Let go of them, or its task and its sockets stay for ever.
-        for close in (producer._sender.close, producer.client.close):
+        for part in ("_sender", "client"):
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_STOP_SECONDS):
-                    await close()
+                    await getattr(producer, part).close()
 
 
 def _unreachable() -> Problem:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.projector_rig import DERIVED, Rig, servers, wait_until
+from tests.integration.projector_rig import Rig, servers, wait_until
 from tests.unit.projector.stories import Chain, Story, reference
 
 pytestmark = pytest.mark.xdist_group("projector")

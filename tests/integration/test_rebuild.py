@@ -23,7 +23,7 @@ from tests.unit.projector.stories import Story
 SHAPE = """
 SELECT c.oid::regclass::text || ' ' || concat_ws(' | ', c.reloptions::text,
   (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(c.relacl) a),
-  (SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || attnotnull || attstorage, ' ' ORDER BY attnum)
+  (SELECT string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, attstorage), ' ' ORDER BY attnum)
    FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0),
   (SELECT string_agg(pg_get_indexdef(indexrelid), ' ' ORDER BY indexrelid::regclass::text) FROM pg_index WHERE indrelid = c.oid),
   (SELECT string_agg(conname || pg_get_constraintdef(oid), ' ' ORDER BY conname) FROM pg_constraint WHERE conrelid = c.oid)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.http import bodies
 from gateway.http.bodies import MAX_BODY, parse, read_body
 from gateway.http.call import Call
 from gateway.http.problems import Problem
@@ -157,3 +158,42 @@ def test_no_body_is_an_empty_one_where_all_is_optional(make_call: Callable[..., 
     with pytest.raises(Problem) as caught:
         asyncio.run(read_body(make_call(), DecisionBody))
     assert caught.value.status == 415
+
+
+class Trickle(Call):
+    """A call whose body never ends."""
+
+    async def receive(self) -> Any:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b" " * 1000, "more_body": True}
+
+
+def trickle(make_call: Callable[..., Call]) -> Trickle:
+    return Trickle(make_call(b"", content_type="application/json").scope, None, None)  # type: ignore[arg-type]
+
+
+def test_a_body_that_does_not_end_gives_up_its_place(
+    make_call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few slow clients could hold every place that this gateway has for calls."""
+    monkeypatch.setattr(bodies, "ARRIVAL_SECONDS", 0.1)
+    with pytest.raises(Problem) as caught:
+        asyncio.run(read_body(trickle(make_call), DecisionBody))
+    assert caught.value.status == 400
+    assert bodies._Arriving.total == 0
+
+
+def test_bodies_that_arrive_together_are_bounded(
+    make_call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many large bodies at once would take all memory, each of them within its own limit."""
+    monkeypatch.setattr(bodies, "MAX_ARRIVING", 100_000)
+
+    async def together() -> list[Any]:
+        reads = [read_body(trickle(make_call), DecisionBody) for _ in range(20)]
+        return await asyncio.gather(*reads, return_exceptions=True)
+
+    statuses = {problem.status for problem in asyncio.run(together())}
+    assert statuses == {503}
+    assert bodies._Arriving.total == 0
+    assert asyncio.run(read_body(make_call(b"{}", content_type="application/json"), DecisionBody)).comment is None

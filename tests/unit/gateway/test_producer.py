@@ -1,0 +1,109 @@
+"""Sends while no broker answers: bounded in number and in time, and a producer that failed for good is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import OutOfOrderSequenceNumber, RequestTimedOutError
+
+from gateway.http.problems import Problem
+from gateway.streams import producer as module
+from gateway.streams.producer import Producer
+
+
+class Driver:
+    """Fails each send with `error`; None: never answers."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+        self.sends = 0
+
+    async def send(self, *_: Any, **__: Any) -> Any:
+        self.sends += 1
+        future = asyncio.get_running_loop().create_future()
+        if self.error is not None:
+            future.set_exception(self.error)
+        return future
+
+
+def send(producer: Producer) -> Any:
+    return producer.send("athena.commands", b"key", b"value", [])
+
+
+def test_sends_without_an_answer_are_bounded_in_number_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that is away would fill this gateway with calls that wait for it."""
+    monkeypatch.setattr(module, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(module, "MAX_UNDERWAY", 10)
+
+    async def story() -> None:
+        producer = Producer("127.0.0.1:1")
+        driver = Driver(None)
+        producer._producer = driver  # type: ignore[assignment]
+        async with asyncio.timeout(5):
+            found = await asyncio.gather(*(send(producer) for _ in range(50)), return_exceptions=True)
+        assert {problem.status for problem in found if isinstance(problem, Problem)} == {503}
+        assert (len(found), driver.sends, producer._underway) == (50, 10, 0)
+        # One that times out may still arrive: no reason for a new producer.
+        assert producer._producer is not None
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("error", "renewed"), [(OutOfOrderSequenceNumber(), True), (RequestTimedOutError(), False)])
+def test_only_an_error_that_it_cannot_survive_makes_a_new_producer(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, renewed: bool
+) -> None:
+    """The gateway would refuse every command until somebody restarts it, or throw away what is underway."""
+    made: list[Driver] = []
+
+    async def connect(_: Producer) -> Any:
+        if len(made) < 2:
+            made.append(Driver(None))
+            # No broker yet, and then one of another kind: neither may end the renewal.
+            raise (OSError("no broker"), ValueError("odd"))[len(made) - 1]
+        made.append(Driver(None))
+        return made[-1]
+
+    monkeypatch.setattr(Producer, "_connect", connect)
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
+
+    async def story() -> None:
+        producer = Producer("127.0.0.1:1")
+        first = Driver(error)
+        producer._producer = first  # type: ignore[assignment]
+        found = await asyncio.gather(*(send(producer) for _ in range(5)), return_exceptions=True)
+        assert {getattr(one, "status", None) for one in found} == {503}
+        await asyncio.sleep(0.3)
+        assert (producer._producer is first) is not renewed
+        assert producer._producer is not None
+        assert len(made) == (3 if renewed else 0)
+
+    asyncio.run(story())
+
+
+async def _without_broker() -> None:
+    """The driver's own sender ends without an error when it is cancelled."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(3600)
+
+
+def test_a_producer_that_cannot_flush_is_let_go() -> None:
+    """Each renewal would leave a task and a socket behind that try for ever."""
+
+    async def story() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=f"127.0.0.1:{silent.getsockname()[1]}", enable_idempotence=True
+            )
+            # What a producer has that lost its broker: a sender that finds nobody, and a batch.
+            producer._sender._sender_task = asyncio.create_task(_without_broker())
+            async with asyncio.timeout(20):
+                await module._stop(producer)
+            assert producer._sender.sender_task.done()
+
+    asyncio.run(story())
