@@ -46,7 +46,7 @@ def run_projector(context: typer.Context) -> None:
 
 @projector.command()
 def rebuild(home: HomeOption = DEFAULT_HOME) -> None:
-    """Empty the read side and write it again from the audit stream."""
+    """Write the read side anew from the audit stream, while the old one serves, and put it in its place."""
     from ops.rebuild import run  # noqa: PLC0415
 
     raise typer.Exit(run(Home(home)))
