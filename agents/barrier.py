@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from agents.ports import Effects, Incoming, Log, NotYet, Shard, Store
+from agents.ports import BatchFull, Effects, Incoming, Log, NotYet, Shard, Store
 
 #: Waits until reference data up to an offset is there. Raises if it does not come.
 CaughtUp = Callable[[int], Awaitable[None]]
@@ -27,18 +27,20 @@ async def process(
                 done += 1
         except NotYet as not_yet:
             waits_for = not_yet.offset
+        except BatchFull:
+            pass
         await commit(effects, log, stores)
+        if done:
+            shard.settled(batch[done - 1].offset + 1)
         if waits_for is not None:
             await caught_up(waits_for)
 
 
 async def commit(effects: Effects, log: Log, stores: Mapping[str, Store]) -> None:
     """State first, acknowledged; then the local store; then outputs, acknowledged."""
-    # In the order of `stores`. Chains come before requests there: a refusal of a request that the same batch goes on to
-    # make is then either on record, or both are decided again.
-    for table, store in stores.items():
-        writes = effects.writes.get(table)
-        if writes:
-            store.apply(writes, await log.write_table(table, writes))
+    # Everything becomes bytes before anything is written. In the order of `stores`: chains come before requests there: a
+    # refusal of a request that the same batch goes on to make is then either on record, or both are decided again.
+    for table, rows in [(table, effects.rows(table)) for table in stores if effects.writes.get(table)]:
+        stores[table].apply(rows, await log.write_table(table, rows))
     if effects.outputs:
         await log.write_outputs(effects.outputs)

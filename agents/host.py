@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,8 @@ Key = tuple[str, int]
 STOP_TIMEOUT_S = 8.0
 REFERENCE_TIMEOUT_S = 20.0
 SWEEP_EVERY_S = 0.5
+#: Part of the loop's time that the rebuild of the window index may take.
+REBUILD_SHARE = 0.3
 WATCH_EVERY_S = 2.0
 #: Not ready while more records than this wait to be decided.
 LAG_LIMIT = 5000
@@ -83,6 +85,7 @@ class ShardHost:
         self._admin: AIOKafkaAdminClient | None = None
         self._sender: AIOKafkaProducer | None = None
         self._ends: AIOKafkaConsumer | None = None
+        self._rebuild: asyncio.Task[None] | None = None
         self._progress_at = time.monotonic()
 
     async def start(self) -> None:
@@ -144,26 +147,30 @@ class ShardHost:
         stores_of = {key: self._stores(key) for key in claimed}
         for (topic, partition), stores in stores_of.items():
             if topic == topics.COMMANDS:
-                sweeps[partition] = sweep = WindowSweep(partition, stores[REQUESTS], stores[WINDOWS])
-                for _ in sweep.rebuild():
-                    await asyncio.sleep(0)
+                sweeps[partition] = WindowSweep(partition, stores[REQUESTS], stores[WINDOWS])
+        ends = await self._log_ends(claimed)
         if claimed is not self._logs:
             return  # the next rebalance came meanwhile: it opens what is ours then
         self._sweeps = sweeps
         for key, stores in stores_of.items():
-            shard = self._shard(key, stores)
+            shard = self._shard(key, stores, ends[key])
             failed = partial(self._failed, key, stores)
             self.runners[key] = ShardRunner(shard, claimed[key], stores, self._caught_up, self.clock.ready, failed)
         metrics.PARTITIONS.set(sum(1 for topic, _ in self.runners if topic == topics.COMMANDS))
         metrics.READY.set(1)
         self._progress_at = time.monotonic()
         self._opened.set()
+        self._rebuild = asyncio.create_task(self._guarded(self._rebuild_windows), name="rebuild-windows")
         log.info("shards opened; deciding", shards=len(self.runners), committed=_readable(self._committed))
 
     async def pause(self) -> None:
         """Stop deciding: finish the batches in hand, drop what is queued."""
         self._opened.clear()
         metrics.READY.set(0)
+        if self._rebuild is not None:
+            # It never waits but to sleep, so nothing of it is left half-done.
+            self._rebuild.cancel()
+            self._rebuild = None
         runners, self.runners = self.runners, {}
         try:
             await asyncio.gather(*(runner.stop(STOP_TIMEOUT_S) for runner in runners.values()))
@@ -181,19 +188,40 @@ class ShardHost:
         topic, partition = key
         return {name: RocksStore(self._table_of(name), partition) for name in TABLES[topic]}
 
-    def _shard(self, key: Key, stores: Mapping[str, RocksStore]) -> Shard:
-        committed = self._committed
+    async def _log_ends(self, keys: Iterable[Key]) -> dict[Key, int]:
+        """Where our shards' logs end now."""
+        assert self._ends is not None
+        async with asyncio.timeout(20):
+            ends = await self._ends.end_offsets([TopicPartition(*key) for key in keys])
+        return {(one.topic, one.partition): end for one, end in ends.items()}
+
+    async def _rebuild_windows(self) -> None:
+        """Index what windows are open, beside the deciding, in short slices; windows close as the index comes to know of them."""
+        started = time.monotonic()
+        seen = 0
+        for sweep in list(self._sweeps.values()):
+            count, before = 0, time.monotonic()
+            for count in sweep.rebuild():  # noqa: B007 - the last one is what counts
+                worked = time.monotonic() - before
+                await asyncio.sleep(worked * (1 - REBUILD_SHARE) / REBUILD_SHARE)
+                before = time.monotonic()
+            seen += count
+        log.info("window index is complete", requests=seen, seconds=round(time.monotonic() - started, 3))
+
+    def _shard(self, key: Key, stores: Mapping[str, RocksStore], end: int) -> Shard:
+        settled = self._committed.get(key, 0)
         topic, partition = key
         if topic == topics.SECURITY:
-            return SecurityShard(partition, stores[SESSIONS], lambda: committed.get(key, 0))
+            return SecurityShard(partition, stores[SESSIONS], settled, end)
         if topic == topics.REFERENCE_COMMANDS:
-            return ReferenceShard(stores[CATALOG], self._settings.partitions, lambda: committed.get(key, 0))
+            return ReferenceShard(stores[CATALOG], self._settings.partitions, settled, end)
         return RequestShard(
             partition,
             stores,
             self.follower.catalog,
             self._rules,
-            lambda: committed.get(key, 0),
+            settled,
+            end,
             lambda offset: offset in self._impossible,
             _observe,
         )
@@ -287,7 +315,7 @@ class ShardHost:
         return sum(by_topic.values())
 
     async def _read_committed(self) -> None:
-        """What the group has really committed: outputs of earlier commands need not be kept."""
+        """What the group has really committed: outputs of earlier commands are in the log."""
         assert self._admin is not None
         async with asyncio.timeout(20):
             found = await self._admin.list_consumer_group_offsets(topics.WORKER_GROUP)

@@ -13,7 +13,7 @@ import orjson
 from agents.ports import Output
 from schemas import topics
 from schemas.audit import canonical, commitments, content_hash, sha256_hex
-from schemas.base import SCHEMA_VERSION, rfc3339
+from schemas.base import SCHEMA_VERSION, plain, rfc3339
 from schemas.codes import DETAIL, Code
 from schemas.commands import SYSTEM
 from schemas.envelope import derived_id, headers
@@ -27,22 +27,34 @@ SOURCE = "athena/worker"
 
 
 def emit(record: Record, emission: Emission, partition: int) -> tuple[list[Output], str]:
-    """All outputs of a command, and the audit record's hash."""
+    """All outputs of a command that the record has applied, and the audit record's hash."""
     before = after = record.state_at(emission.version)
     event: AnyEvent | None = None
     if emission.code is None:
         event = record.events[emission.version - 1]
         before = record.state_at(emission.version - 1)
+    return render(record.entity, emission, event, before, after, partition)
+
+
+def render(
+    entity: str,
+    emission: Emission,
+    event: AnyEvent | None,
+    before: RequestState | None,
+    after: RequestState | None,
+    partition: int,
+) -> tuple[list[Output], str]:
+    """All outputs of a command that made `event` (None: it was refused) of the state `before`, and the audit record's hash."""
     request = None if after is None else orjson.dumps(request_view(after))
-    audit, hash_ = _audit(record, emission, event, before, after, request)
+    audit, hash_ = _audit(entity, emission, event, before, after, request)
     outputs = [audit, outcome(emission, request, partition)]
     if event is not None and after is not None:
-        outputs += _notifications(record.entity, emission, event, before, after)
+        outputs += _notifications(entity, emission, event, before, after)
     return outputs, hash_
 
 
 def _audit(
-    record: Record,
+    entity: str,
     emission: Emission,
     event: AnyEvent | None,
     before: RequestState | None,
@@ -52,7 +64,7 @@ def _audit(
     personal: dict[str, str] = {}
     public: dict[str, Any] | None = None
     if event is not None:
-        public = dict(record.documents[event.version - 1])
+        public = plain(event)
         for name in event.PERSONAL:
             text = public.pop(name, None)
             if text is not None:
@@ -65,7 +77,7 @@ def _audit(
     at = rfc3339(emission.at)
     chained = {
         "schema_version": SCHEMA_VERSION,
-        "entity": record.entity,
+        "entity": entity,
         "seq": emission.seq,
         "request_id": emission.request_id,
         "version": None if event is None else emission.version,
@@ -93,11 +105,11 @@ def _audit(
         "request": orjson.Fragment(request) if event is not None and request is not None else None,
     }
     found = headers(
-        id_=derived_id(record.entity, emission.seq, "audit"),
+        id_=derived_id(entity, emission.seq, "audit"),
         type_=f"athena.audit.{emission.action}",
         source=SOURCE,
         time=at,
-        subject=record.entity,
+        subject=entity,
         correlation_id=emission.correlation_id,
         traceparent=emission.traceparent,
     )

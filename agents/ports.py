@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from schemas.envelope import Headers
 
@@ -33,15 +33,35 @@ class Output:
     partition: int | None = None
 
 
+class Encodable(Protocol):
+    """What becomes a table row's bytes when its batch is written, however often the batch has changed it."""
+
+    def encode(self) -> bytes: ...
+
+
+Value = bytes | Encodable | None
+
+
 @dataclass(slots=True)
 class Effects:
-    """What a batch does: at most one write per table and key, and outputs in order."""
+    """What a batch does: at most one write per table and key, and outputs in order. A value of None deletes."""
 
-    writes: dict[str, dict[bytes, bytes | None]] = field(default_factory=dict)
+    writes: dict[str, dict[bytes, Value]] = field(default_factory=dict)
     outputs: list[Output] = field(default_factory=list)
 
-    def write(self, table: str, key: bytes, value: bytes | None) -> None:
+    def write(self, table: str, key: bytes, value: Value) -> None:
         self.writes.setdefault(table, {})[key] = value
+
+    def written(self, table: str, key: bytes) -> Any:
+        """What this batch has written under a key so far, None for nothing."""
+        return self.writes.get(table, {}).get(key)
+
+    def rows(self, table: str) -> dict[bytes, bytes | None]:
+        """The table's writes as bytes."""
+        return {
+            key: value if value is None or isinstance(value, bytes) else value.encode()
+            for key, value in self.writes.get(table, {}).items()
+        }
 
 
 class Store(Protocol):
@@ -56,6 +76,12 @@ class Store(Protocol):
     def scan(self, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Keys from `start` on, ascending."""
         ...
+
+
+class LocalStore(Store, Protocol):
+    """One whose rows may be mended without a changelog, since they follow from other rows."""
+
+    def put_local(self, key: bytes, value: bytes | None) -> None: ...
 
 
 class Log(Protocol):
@@ -74,7 +100,11 @@ class Shard(Protocol):
     """The deciding part of one partition: in memory, no waiting."""
 
     def handle(self, record: Incoming, effects: Effects) -> None:
-        """Decide one record. Raises `NotYet`, with nothing changed, for one that must wait."""
+        """Decide one record. Raises `NotYet` or `BatchFull`, with nothing changed, for one that must wait."""
+        ...
+
+    def settled(self, offset: int) -> None:
+        """The outputs of all records before `offset` are in the log: they need not be repeated."""
         ...
 
 
@@ -84,6 +114,10 @@ class NotYet(Exception):
     def __init__(self, offset: int) -> None:
         super().__init__(f"needs athena.reference up to offset {offset}")
         self.offset = offset
+
+
+class BatchFull(Exception):
+    """Write what the batch has so far, then hand this record in again. Never raised when there is nothing to write."""
 
 
 class Fenced(Exception):

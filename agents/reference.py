@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import traceback
 import zlib
-from collections.abc import Callable
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import orjson
 from aiokafka.partitioner import murmur2
 
 from agents.dead_letters import dead_letter, failed_outcome
-from agents.ports import Effects, Incoming, Output, Store
+from agents.ports import BatchFull, Effects, Incoming, Output, Store
 from agents.requests import derived_salt, payload_hash
 from rules.decide_reference import ReferenceDecision, decide_reference
 from schemas import topics
@@ -30,6 +30,10 @@ CATALOG = "catalog"
 RULES_CHAIN = "rules"
 #: Commands remembered per entity, with their outcomes.
 REMEMBERED = 64
+#: Entities whose records are held in memory; the catalog itself is always whole.
+CACHED_ENTITIES = 256
+#: Bytes of outputs that an entity's record keeps until they are in the log; those of one command more may follow.
+MAX_KEPT = 500_000
 SOURCE = "athena/worker"
 
 
@@ -37,8 +41,10 @@ SOURCE = "athena/worker"
 class EntityRecord:
     """One entity in the worker's table: as it is, the head of its audit chain, and the last commands' outputs.
 
-    `commands` maps command ids to (payload hash, outcome row as JSON); `kept` holds the outputs of commands whose offset may
-    not be committed, as (offset, packed rows). A row is (topic, key, value, type, time, subject, correlation id, id).
+    `commands` maps command ids to (payload hash, outcome row as JSON); `kept` holds the outputs of commands whose outputs may
+    not be in the log, as (offset, packed rows). A row is (topic, key, value, type, time, subject, correlation id, id).
+    `version` is the last one the entity had, also after it was removed. All outputs of commands before offset `settled` were
+    in the log when some were last dropped from `kept`.
     """
 
     entity: dict[str, Any] | None = None
@@ -48,6 +54,8 @@ class EntityRecord:
     at: int = 0
     commands: dict[str, tuple[str, str]] = field(default_factory=dict)
     kept: list[tuple[int, str]] = field(default_factory=list)
+    version: int = 0
+    settled: int = 0
 
     def copy(self) -> EntityRecord:
         """One that can be changed without changing this one."""
@@ -58,25 +66,43 @@ class EntityRecord:
 
     @classmethod
     def decode(cls, data: bytes) -> EntityRecord:
-        return cls(*orjson.loads(data))
+        values = orjson.loads(data)
+        record = cls(*values)
+        if len(values) == _WITHOUT_VERSION:
+            # Of a removed entity the first release did not keep the version; the length of its chain is not below it.
+            record.version = record.seq if record.entity is None else record.entity["version"]
+        return record
+
+    def forget_settled(self, settled: int) -> None:
+        """Drop the outputs of commands before offset `settled`: they are in the log."""
+        if self.kept and self.kept[0][0] < settled:
+            self.kept = [one for one in self.kept if one[0] >= settled]
+        self.settled = max(self.settled, settled)
+
+
+#: Values of a record as the first release wrote it.
+_WITHOUT_VERSION = 7
 
 
 class ReferenceShard:
-    """Decides reference commands in order; its own catalog is built from its table, never from what it published."""
+    """Decides reference commands in order; its own catalog is built from its table, never from what it published.
 
-    def __init__(self, store: Store, partitions: int, committed: Callable[[], int]) -> None:
+    `settled` and `end` as in `agents.requests.RequestShard`.
+    """
+
+    def __init__(self, store: Store, partitions: int, settled: int, end: int) -> None:
         self._store = store
         self._partitions = partitions
-        self._committed = committed
-        self._records: dict[str, EntityRecord] = {}
+        self._settled = min(settled, end)
+        self._end = end
+        self._records: OrderedDict[str, EntityRecord] = OrderedDict()
         self.catalog = Catalog()
-        for key, value in store.scan():
-            record = EntityRecord.decode(value)
-            self._records[key.decode()] = record
-        published = self._records.get(RULES_CHAIN, EntityRecord()).entity
+        chain = store.get(RULES_CHAIN.encode())
+        published = None if chain is None else EntityRecord.decode(chain).entity
         newest = 0 if published is None else int(published["version"])
-        for record in self._records.values():
-            entity = None if record.entity is None else ENTITIES.validate_python(record.entity)
+        for _, value in store.scan():
+            found = EntityRecord.decode(value).entity
+            entity = None if found is None else ENTITIES.validate_python(found)
             # A version that the chain's record does not know of was cut off half-written: its command comes again.
             if entity is not None and not (isinstance(entity, Rules) and entity.version > newest):
                 self.catalog.put(entity)
@@ -90,9 +116,15 @@ class ReferenceShard:
             return
         try:
             self._decide(command, record, effects)
+        except BatchFull:
+            raise
         except Exception as error:
             # A bug in deciding must not stop the administration; `_apply` keeps nothing before its last lines.
             self._dead(record, effects, error, traceback.format_exc(limit=20))
+
+    def settled(self, offset: int) -> None:
+        """See `agents.ports.Shard`."""
+        self._settled = max(self._settled, offset)
 
     @staticmethod
     def _dead(record: Incoming, effects: Effects, error: Exception, trace: str | None = None) -> None:
@@ -102,8 +134,8 @@ class ReferenceShard:
 
     def _decide(self, command: ReferenceCommand, record: Incoming, effects: Effects) -> None:
         chain = self._chain_of(command)
-        found = self._records.get(chain) or EntityRecord()
-        for offset, packed in found.kept:
+        found = self._record(chain, effects)
+        for offset, packed in found.kept if record.offset <= found.offset else ():
             if offset == record.offset:
                 # A newer version is in the log already and comes again after this one: the older must not show in between.
                 older = record.offset < found.offset and chain != RULES_CHAIN
@@ -115,12 +147,12 @@ class ReferenceShard:
         if known is not None and known[0] == hash_:
             effects.outputs.append(self._output(orjson.loads(known[1])))
             return
-        if record.offset <= found.offset:
-            if record.offset < self._committed():
-                return
+        if record.offset < max(self._settled, min(found.settled, self._end)):
+            return
+        if record.offset <= found.offset and record.offset < self._end:
             raise RuntimeError("this command was not applied when later ones of its entity were: a bug stopped it then")
         at = max(record.timestamp, found.at)
-        decision = decide_reference(command, self.catalog, at)
+        decision = decide_reference(command, self.catalog, at, found.version)
         if known is not None:
             decision = ReferenceDecision(
                 decision.kind, decision.id, decision.action, refusal=Code.IDEMPOTENCY_KEY_REUSED
@@ -151,6 +183,7 @@ class ReferenceShard:
         document = None if decision.after is None else decision.after.model_dump(mode="json")
         if accepted:
             found.entity = document
+            found.version = found.version if document is None else document["version"]
         found.seq += 1
         found.offset, found.at = source.offset, at
         audit, found.head = self._audit(chain, found, command, decision, before, document, at)
@@ -163,19 +196,38 @@ class ReferenceShard:
             found.commands[command.command_id] = (hash_, orjson.dumps(outcome).decode())
             while len(found.commands) > REMEMBERED:
                 del found.commands[next(iter(found.commands))]
-        committed = self._committed()
-        found.kept = [one for one in found.kept if one[0] >= committed]
-        found.kept.append((source.offset, _packed(rows)))
-        outputs, data = [self._output(row) for row in rows], found.encode()
+        found.forget_settled(self._settled)
+        packed = _packed(rows)
+        if sum(len(one) for _, one in found.kept) + len(packed) > MAX_KEPT and (effects.writes or effects.outputs):
+            raise BatchFull
+        found.kept.append((source.offset, packed))
+        outputs = [self._output(row) for row in rows]
         if accepted:
             self._take_over(decision)
-        self._records[chain] = found
+        self._remember(chain, found)
         if chain == RULES_CHAIN and accepted:
             # Every version stays in the table under its own key, written before the chain's record that says it was applied.
-            version = EntityRecord(entity=document, offset=source.offset)
-            effects.write(CATALOG, entity_key("rules", decision.id).encode(), version.encode())
-        effects.write(CATALOG, chain.encode(), data)
+            version = EntityRecord(entity=document, offset=source.offset, version=found.version)
+            effects.write(CATALOG, entity_key("rules", decision.id).encode(), version)
+        effects.write(CATALOG, chain.encode(), found)
         effects.outputs += outputs
+
+    def _record(self, chain: str, effects: Effects) -> EntityRecord:
+        found = self._records.get(chain)
+        if found is None:
+            # What this batch wrote and the cache has let go of is not in the store yet.
+            found = effects.written(CATALOG, chain.encode())
+        if found is None:
+            data = self._store.get(chain.encode())
+            found = EntityRecord() if data is None else EntityRecord.decode(data)
+        self._remember(chain, found)
+        return found
+
+    def _remember(self, chain: str, record: EntityRecord) -> None:
+        self._records[chain] = record
+        self._records.move_to_end(chain)
+        while len(self._records) > CACHED_ENTITIES:
+            self._records.popitem(last=False)
 
     def _take_over(self, decision: ReferenceDecision) -> None:
         if decision.after is None:

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from agents.dead_letters import dead_letter, failed_outcome
-from agents.outputs import emit, outcome
-from agents.ports import Effects, Incoming, NotYet, Output, Store
+from agents.outputs import emit, outcome, render
+from agents.ports import BatchFull, Effects, Incoming, NotYet, Output, Store
 from rules.decide import Decision, decide
 from rules.submit import ActiveRules
 from schemas import topics
@@ -21,9 +21,9 @@ from schemas.catalog import Catalog
 from schemas.codes import Code
 from schemas.commands import COMMANDS, NOT_PAYLOAD, SYSTEM, CloseWindow, CommandBase
 from schemas.envelope import header
-from schemas.events import AnyEvent, Commented, Reassigned, Submitted, action_of
+from schemas.events import Commented, Reassigned, Submitted, action_of
 from schemas.view import request_view
-from tables.record import Emission, Record, Refusal, text_of
+from tables.record import Addition, Emission, Record, Refusal
 from tables.windows import window_key, window_value
 
 REQUESTS = "requests"
@@ -31,11 +31,15 @@ WINDOWS = "windows"
 CHAINS = "chains"
 #: Decoded records kept per partition (about 10 kB each).
 CACHED_RECORDS = 2000
-#: Characters (at most four bytes each) that keep a record well below the 4 MiB of a Kafka message: of all `Comment`s, besides
-#: of the comments of decisions, and of the comments of refused commands that are not committed yet.
-MAX_COMMENTS = 300_000
-RESERVED_COMMENTS = 100_000
-MAX_REFUSED_TEXT = 100_000
+#: Bytes that keep a record below 1 MiB (a message of Kafka takes 4 MiB here). All events of a request, when a `Comment` is
+#: added, or anything else that carries text or a pool; 1,000 events without either, which always find room, come to 250 kB.
+MAX_WITH_COMMENTS = 300_000
+MAX_WITH_TEXTS = 450_000
+#: What a record keeps of commands whose outputs are not in the log yet; one command more (20 kB) may follow it. A full record
+#: ends its batch: the outputs go out, and there is room again. With 64 refusals the record comes to 970 kB at most.
+MAX_UNSETTLED = 200_000
+#: Longest `traceparent` that is handed on, in characters; that of version 00 has 55.
+MAX_TRACEPARENT = 128
 
 _NOT_PAYLOAD = set(NOT_PAYLOAD)
 
@@ -60,6 +64,21 @@ class DecisionContext:
     rules: ActiveRules | None
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A command as decided and rendered: what is left to do cannot fail. `addition` is None for a refusal; `size` in bytes."""
+
+    target: Record
+    emission: Emission
+    size: int
+    outputs: list[Output]
+    head: str
+    hash: str
+    addition: Addition | None
+    remembered: bool
+    before: int | None
+
+
 def payload_hash(command: CommandBase) -> str:
     """Identifies what a command asks for, by whom: 128 bits of SHA-256, hex. A retry's other parts may differ."""
     body = command.model_dump(exclude=_NOT_PAYLOAD)
@@ -72,7 +91,12 @@ def derived_salt(command_id: str) -> str:
 
 
 class RequestShard:
-    """Decides the commands of one partition. Not for concurrent use; `stores` are this partition's."""
+    """Decides the commands of one partition. Not for concurrent use; `stores` are this partition's.
+
+    `settled`: the outputs of all commands before this offset are in the log, at least; the group's committed offset will do.
+    `end`: where the partition ends as the shard opens. Only what lies before it can have been decided earlier: offsets that are
+    given anew after the log lost its tail are new commands.
+    """
 
     def __init__(
         self,
@@ -80,7 +104,8 @@ class RequestShard:
         stores: Mapping[str, Store],
         catalog: Catalog,
         rules: Callable[[], ActiveRules | None],
-        committed: Callable[[], int],
+        settled: int,
+        end: int,
         impossible: Callable[[int], bool],
         observe: Callable[[str, str], None] = lambda kind, result: None,
     ) -> None:
@@ -88,7 +113,8 @@ class RequestShard:
         self._stores = stores
         self._catalog = catalog
         self._rules = rules
-        self._committed = committed
+        self._settled = min(settled, end)
+        self._end = end
         self._impossible = impossible
         self._observe = observe
         self._cache: OrderedDict[str, Record] = OrderedDict()
@@ -109,14 +135,21 @@ class RequestShard:
             raise NotYet(command.reference_offset)
         # Outside the `try`: a table that cannot be read ends the process, it is no fault of the command.
         found = self._record(command.request_id, effects)
-        chain = self._partition_chain(effects)
+        chain = self._partition_chain()
         try:
-            self._apply(command, record, found, chain, effects)
+            applied = self._apply(command, record, found, chain, effects)
+        except BatchFull:
+            raise
         except Exception as error:
-            # A bug in deciding must not stop the partition; nothing of this command was kept, see `_apply`.
-            self._cache.pop(command.request_id, None)
-            self._chain = None
+            # A bug in deciding must not stop the partition; nothing was changed yet.
             self._dead(record, effects, error, traceback.format_exc(limit=20))
+            return
+        if applied is not None:
+            self._take_over(applied, effects)
+
+    def settled(self, offset: int) -> None:
+        """See `agents.ports.Shard`."""
+        self._settled = max(self._settled, offset)
 
     def _dead(self, record: Incoming, effects: Effects, error: Exception, trace: str | None = None) -> None:
         effects.outputs.append(dead_letter(record, str(error) or repr(error), trace))
@@ -126,13 +159,16 @@ class RequestShard:
 
     def _apply(
         self, command: CommandBase, source: Incoming, found: Record | None, chain: Record, effects: Effects
-    ) -> None:
+    ) -> Applied | None:
         hash_ = payload_hash(command)
         if any(known is not None and self._repeat(known, command, hash_, source, effects) for known in (found, chain)):
-            return
-        if found is not None and source.offset <= found.offset:
-            if isinstance(command, CloseWindow) or source.offset < self._committed():
-                return
+            return None
+        if self._answered(source, found, chain):
+            self._observe(type(command).__name__, "skipped")
+            return None
+        if found is not None and source.offset <= found.offset and source.offset < self._end:
+            if isinstance(command, CloseWindow):
+                return None
             raise RuntimeError(
                 "this command was not applied when later ones of its request were: a bug stopped it then"
             )
@@ -147,49 +183,55 @@ class RequestShard:
             if reused
             else decide(None if found is None else found.state, command, context)
         )
-        if decision.event is not None and found is not None and _too_much_text(found, decision.event):
-            decision = Decision(refusal=Code.TOO_MANY_EVENTS)
-        kind = type(command).__name__
         if decision.event is None and decision.refusal is None:
-            self._observe(kind, "ignored")
-            return
-        before = None if found is None else found.closes_at
+            self._observe(type(command).__name__, "ignored")
+            return None
         target = found if found is not None else chain
         if isinstance(decision.event, Submitted):
             target = Record(entity=f"request:{command.request_id}", request_id=command.request_id)
+        addition = None if decision.event is None else target.prepare(decision.event, source.offset)
+        if addition is not None and _no_room(target, addition):
+            addition, decision = None, Decision(refusal=Code.TOO_MANY_EVENTS)
+            target = found if found is not None else chain
         emission = self._emission(target, command, source, decision, at)
-        if decision.event is not None:
-            target.add_event(decision.event, hash_, source.offset)
-        elif not reused:
-            target.add_refusal(_refusal(emission, hash_))
-        self._keep(target, emission, effects)
-        if target is not chain:
-            self._move_window(target, before, effects)
-        self._observe(kind, _result(decision))
-
-    def _keep(self, target: Record, emission: Emission, effects: Effects) -> None:
-        target.forget_committed(self._committed())
-        target.emissions.append(emission)
-        target.offset = max(target.offset, emission.offset)
-        target.seq = emission.seq
-        outputs, target.head = emit(target, emission, self._partition)
+        target.forget_settled(self._settled)
+        size = emission.size
+        if target.unsettled + size > MAX_UNSETTLED and (effects.writes or effects.outputs):
+            raise BatchFull
+        state, event = target.state, decision.event
+        after = state if addition is None else addition.after
+        outputs, head = render(target.entity, emission, event, state, after, self._partition)
         outputs = self._links_before(target, emission) + outputs
-        data = target.encode()
-        # From here on nothing can fail: a bug above leaves neither an output nor a write.
-        effects.outputs += outputs
-        if target.entity.startswith("partition:"):
-            self._chain = target
-            effects.write(CHAINS, target.entity.encode(), data)
+        self._observe(type(command).__name__, _result(decision))
+        return Applied(target, emission, size, outputs, head, hash_, addition, not reused, target.closes_at)
+
+    def _answered(self, source: Incoming, found: Record | None, chain: Record) -> bool:
+        """Whether the outputs of a command whose id is not known (any more) are in the log."""
+        stored = max(chain.settled, 0 if found is None else found.settled)
+        return source.offset < self._settled or source.offset < min(stored, self._end)
+
+    def _take_over(self, done: Applied, effects: Effects) -> None:
+        """Change the record, in memory and in the batch. Nothing here looks into the command, so nothing here fails by it."""
+        target, emission = done.target, done.emission
+        if done.addition is not None:
+            target.add_event(done.addition, done.hash, emission.offset)
+        elif done.remembered:
+            target.add_refusal(_refusal(emission, done.hash))
+        target.add_emission(emission, done.size, done.head)
+        effects.outputs += done.outputs
+        if target is self._chain:
+            effects.write(CHAINS, target.entity.encode(), target)
             return
         self._cache[target.request_id] = target
         self._cache.move_to_end(target.request_id)
         while len(self._cache) > CACHED_RECORDS:
             self._cache.popitem(last=False)
-        effects.write(REQUESTS, target.request_id.encode(), data)
+        effects.write(REQUESTS, target.request_id.encode(), target)
+        self._move_window(target, done.before, effects)
 
     def _repeat(self, known: Record, command: CommandBase, hash_: str, source: Incoming, effects: Effects) -> bool:
         """Give the outputs of a command that was applied before again; True if this was one."""
-        for emission in known.emissions:
+        for emission in known.emissions if source.offset <= known.offset else ():
             if emission.offset == source.offset and emission.command_id == command.command_id:
                 effects.outputs += self._links_before(known, emission) + emit(known, emission, self._partition)[0]
                 self._observe(type(command).__name__, "repeated")
@@ -204,6 +246,8 @@ class RequestShard:
         """Outputs of links that come before this one in the partition's chain but after it in the log: a batch was torn between
         the tables, and what was accepted then is refused now. They may not be visible yet, and a chain is written in order.
         """
+        if record.offset <= emission.offset:
+            return []
         late = [one for one in record.emissions if one.offset > emission.offset and one.seq < emission.seq]
         return [output for one in late for output in emit(record, one, self._partition)[0]]
 
@@ -251,14 +295,15 @@ class RequestShard:
             version=(0 if state is None else state.version) if event is None else event.version,
             code=None if decision.refusal is None else decision.refusal.value,
             pointer=decision.pointer,
-            visible=state is not None and (state.has_part(command.actor_id) or self._sees_all(command.actor_id)),
+            visible=event is not None
+            or (state is not None and (state.has_part(command.actor_id) or self._sees_all(command.actor_id))),
             seq=target.seq + 1,
             prev_hash=target.head,
             correlation_id=command.correlation_id,
             source_address=command.source_address,
             salt=command.salt or derived_salt(command.command_id),
-            comment=None if event is not None or text is None else _refused_comment(target, text),
-            traceparent=header(source.headers, "traceparent"),
+            comment=None if event is not None else text,
+            traceparent=_traceparent(source),
             device_time=command.device_time,
         )
 
@@ -288,17 +333,19 @@ class RequestShard:
             return cached
         key = request_id.encode()
         # What this batch wrote and the cache has let go of is not in the store yet.
-        data = effects.writes.get(REQUESTS, {}).get(key) or self._stores[REQUESTS].get(key)
-        if data is None:
-            return None
-        record = self._cache[request_id] = Record.decode(data)
+        record: Record | None = effects.written(REQUESTS, key)
+        if record is None:
+            data = self._stores[REQUESTS].get(key)
+            if data is None:
+                return None
+            record = Record.decode(data)
+        self._cache[request_id] = record
         return record
 
-    def _partition_chain(self, effects: Effects) -> Record:
+    def _partition_chain(self) -> Record:
         if self._chain is None:
             entity = f"partition:{self._partition}"
-            key = entity.encode()
-            data = effects.writes.get(CHAINS, {}).get(key) or self._stores[CHAINS].get(key)
+            data = self._stores[CHAINS].get(entity.encode())
             self._chain = Record(entity=entity, request_id="") if data is None else Record.decode(data)
         return self._chain
 
@@ -313,16 +360,17 @@ def parse(record: Incoming) -> CommandBase:
     return command
 
 
-def _too_much_text(record: Record, event: AnyEvent) -> bool:
-    added = text_of(event)
-    limit = MAX_COMMENTS if isinstance(event, Commented) else MAX_COMMENTS + RESERVED_COMMENTS
-    return added > 0 and record.text + added > limit
+def _no_room(record: Record, addition: Addition) -> bool:
+    """What carries neither text nor a pool always has room: a full request can still be decided and closed."""
+    event = addition.event
+    if not (isinstance(event, Submitted | Reassigned) or getattr(event, "comment", None)):
+        return False
+    return record.size + addition.size > (MAX_WITH_COMMENTS if isinstance(event, Commented) else MAX_WITH_TEXTS)
 
 
-def _refused_comment(record: Record, text: str) -> str | None:
-    """The comment of a refused command goes on record, unless so many wait for their commit that the record would burst."""
-    held = sum(len(one.comment) for one in record.emissions if one.comment is not None)
-    return text if held + len(text) <= MAX_REFUSED_TEXT else None
+def _traceparent(source: Incoming) -> str | None:
+    found = header(source.headers, "traceparent")
+    return found if found is not None and len(found) <= MAX_TRACEPARENT else None
 
 
 def _result(decision: Decision) -> str:

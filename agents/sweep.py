@@ -6,12 +6,11 @@ The sweep decides nothing. A command that comes early, late or twice meets the d
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import orjson
 
-from agents.ports import Output
-from agents.rocks import RocksStore
+from agents.ports import LocalStore, Output
 from schemas import topics
 from schemas.base import rfc3339
 from schemas.commands import SYSTEM, CloseWindow
@@ -19,53 +18,85 @@ from schemas.envelope import derived_id, headers
 from tables.record import Record, closes_at_of
 from tables.windows import read_entry, window_key, window_value
 
-#: Windows closed per shard and sweep at most; the rest is a second later.
+#: Windows closed per shard and sweep at most; the rest is at the next.
 MAX_DUE = 500
+#: Entries looked at per shard and sweep at most (2 to 4 ms): those already sent and not yet closed count too.
+MAX_SCANNED = 2000
 #: A `CloseWindow` that changed nothing is sent again after this long.
 REPEAT_AFTER_S = 20.0
+#: The rebuild goes on for at most this long, or this many records, before it lets others work.
+SLICE_S = 0.004
+SLICE_RECORDS = 2000
 
 
 class WindowSweep:
-    """Finds due windows of one partition."""
+    """Finds due windows of one partition. `clock` gives seconds that never run backwards."""
 
-    def __init__(self, partition: int, requests: RocksStore, windows: RocksStore) -> None:
+    def __init__(
+        self, partition: int, requests: LocalStore, windows: LocalStore, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._partition = partition
         self._requests = requests
         self._windows = windows
+        self._clock = clock
+        #: Request id -> when its `CloseWindow` was sent, oldest first.
         self._sent: dict[str, float] = {}
+        #: Where the last sweep stopped before the end of what is due; the next one goes on there.
+        self._resume = b""
 
-    def rebuild(self) -> Iterator[int]:
-        """Put every open deadline of the records into the index; yields the number looked at, every 2,000 records."""
-        seen = 0
-        for key, value in self._requests.scan():
-            due = closes_at_of(value)
-            if due is not None:
-                request_id = key.decode()
-                index_key = window_key(due, request_id)
-                found = self._windows.get(index_key)
-                if found is None or read_entry(index_key, found)[1] != due:
-                    self._windows.put_local(index_key, window_value(due, 0))
-            seen += 1
-            if seen % 2000 == 0:
+    def rebuild(self, most: int = SLICE_RECORDS) -> Iterator[int]:
+        """Put every open deadline of the records into the index, beside the deciding: yields the number looked at so far after
+        each slice of at most `SLICE_S` seconds or `most` records.
+
+        Each slice reads the table anew, and each deadline once more before it is entered: what a scan shows may be older than
+        what has been decided since, and an entry of that is not to be replaced.
+        """
+        seen, start = 0, b""
+        while True:
+            until, first = self._clock() + SLICE_S, seen
+            for key, value in self._requests.scan(start):
+                seen, start = seen + 1, key + b"\x00"
+                if closes_at_of(value) is not None:
+                    self._index(key)
+                if seen - first >= most or (seen % 32 == 0 and self._clock() >= until):
+                    break
+            else:
                 yield seen
-        yield seen
+                return
+            yield seen
+
+    def _index(self, key: bytes) -> None:
+        data = self._requests.get(key)
+        due = None if data is None else closes_at_of(data)
+        if due is None:
+            return
+        index_key = window_key(due, key.decode())
+        found = self._windows.get(index_key)
+        if found is None or read_entry(index_key, found)[1] != due:
+            self._windows.put_local(index_key, window_value(due, 0))
 
     def due(self, now_ms: int) -> list[Output]:
-        """`CloseWindow` commands for what is due at `now_ms`, oldest first."""
-        now = time.monotonic()
-        self._sent = {id_: at for id_, at in self._sent.items() if now - at < REPEAT_AFTER_S}
+        """`CloseWindow` commands for what is due at `now_ms`, oldest first; at most `MAX_DUE`, out of `MAX_SCANNED` entries. The
+        next call goes on where this one stopped, and begins anew once it has seen all that is due.
+        """
+        now = self._clock()
+        while self._sent and now - next(iter(self._sent.values())) >= REPEAT_AFTER_S:
+            del self._sent[next(iter(self._sent))]
         found: list[Output] = []
-        for key, value in self._windows.scan():
-            if int.from_bytes(key[:8], "big") * 1000 > now_ms or len(found) >= MAX_DUE:
+        start, self._resume = self._resume, b""
+        for scanned, (key, value) in enumerate(self._windows.scan(start), 1):
+            if int.from_bytes(key[:8], "big") * 1000 > now_ms:
                 break
             request_id, deadline, version = read_entry(key, value)
-            if deadline > now_ms or request_id in self._sent:
-                continue
-            if not self._still_open(request_id, deadline):
-                self._windows.put_local(key, None)
-                continue
-            self._sent[request_id] = now
-            found.append(self._command(request_id, version or self._decision_version(request_id), now_ms))
+            if deadline <= now_ms and request_id not in self._sent:
+                if self._still_open(request_id, deadline):
+                    self._sent[request_id] = now
+                    found.append(self._command(request_id, version or self._decision_version(request_id), now_ms))
+                else:
+                    self._windows.put_local(key, None)
+            if scanned >= MAX_SCANNED or len(found) >= MAX_DUE:
+                self._resume = key + b"\x00"
+                break
         return found
 
     def _still_open(self, request_id: str, deadline: int) -> bool:

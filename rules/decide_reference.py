@@ -48,13 +48,15 @@ class ReferenceDecision:
     findings: tuple[Finding, ...] = ()
 
 
-def decide_reference(command: ReferenceCommand, catalog: Catalog, at: int) -> ReferenceDecision:
-    """The entity after the command at time `at` (ms), or the refusal."""
+def decide_reference(command: ReferenceCommand, catalog: Catalog, at: int, last_version: int = 0) -> ReferenceDecision:
+    """The entity after the command at time `at` (ms), or the refusal. `last_version`: the last one that the entity had, also if
+    it was removed since; versions go on from there, so that none ever stands for two things.
+    """
     if isinstance(command, RemoveEntity):
         return _remove(command, catalog)
     if isinstance(command.body, RulesBody):
         return _publish(command, command.body, catalog, at)
-    return _put(command, catalog, at)
+    return _put(command, catalog, at, last_version)
 
 
 def _allowed(command: ReferenceCommand, catalog: Catalog) -> bool:
@@ -65,7 +67,7 @@ def _stale(command: ReferenceCommand, version: int) -> bool:
     return command.expected_version is not None and command.expected_version != version
 
 
-def _put(command: PutEntity, catalog: Catalog, at: int) -> ReferenceDecision:
+def _put(command: PutEntity, catalog: Catalog, at: int, last_version: int) -> ReferenceDecision:
     body, kind, id_ = command.body, command.body.kind, command.entity_id
     before = catalog.find(kind, id_)
     action = f"{kind}-created" if before is None else f"{kind}-changed"
@@ -81,7 +83,7 @@ def _put(command: PutEntity, catalog: Catalog, at: int) -> ReferenceDecision:
     missing = _missing(body, catalog)
     if missing is not None:
         return refuse(Code.UNKNOWN_REFERENCE, missing)
-    facts: dict[str, Any] = body.model_dump() | {"id": id_, "version": version + 1}
+    facts: dict[str, Any] = body.model_dump() | {"id": id_, "version": max(version, last_version) + 1}
     after: Entity
     match body:
         case UserBody():

@@ -73,7 +73,7 @@ DETAIL: dict[Code, str] = {
     Code.NOT_FOUND: "There is no such thing, or it is not yours to see.",
     Code.ACTOR_NOT_ALLOWED: "Your account is inactive or no longer has the role this needs.",
     Code.IDEMPOTENCY_KEY_REUSED: "This Idempotency-Key was used before with another content. Use a new key.",
-    Code.TOO_MANY_EVENTS: "This request holds all it can: 1,000 events, or 300,000 characters of comments. File a new one.",
+    Code.TOO_MANY_EVENTS: "This request holds all it can: 1,000 events, or 300,000 bytes of comments. File a new one.",
     Code.PRECONDITION_FAILED: "It has changed since the version you named. Fetch it again, then repeat the change.",
     Code.EMAIL_TAKEN: "Another account has this e-mail address.",
     Code.LAST_ADMIN: "This is the last active administrator, who must stay.",

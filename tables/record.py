@@ -1,106 +1,90 @@
 """The one record per request in the worker's table, and its bytes.
 
 What is stored is the request's events (their fold is the state), which commands made them, the last refusals, the head of the
-audit chain, and what is needed to repeat the outputs of commands whose offset may not be committed yet. Outputs themselves
+audit chain, and what is needed to repeat the outputs of commands whose outputs may not be in the log yet. Outputs themselves
 are not stored: they follow from this record.
 
-Bytes: one byte format version (1), eight bytes big endian of `closes_at` in ms (0: no window is open), then JSON. The header
-lets the rebuild of the window index pass over a million records without decoding them.
+Bytes (format 2): the header, one byte of format and eight bytes big endian of `closes_at` in ms (0: no window is open), which
+lets the rebuild of the window index pass over a million records without decoding them; `_FIXED`; the ids and hashes of the
+commands that made events, of the refusals and of the emissions; then JSON, [event rows, refusal rows, emission rows], and for
+a chain that is no request's the name of its entity.
 """
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from schemas.audit import GENESIS
-from schemas.base import plain
-from schemas.events import EVENT_LIST, AnyEvent
+from schemas.events import AnyEvent
 from schemas.state import RequestState
+from tables import event_rows, record_format_1
+from tables.emission import COMMAND_RAW, EMISSION_RAW, Emission, Refusal, uuid_bytes, uuid_text
 from tables.evolve import evolve, fold
 
-FORMAT = 1
+__all__ = ["Addition", "Emission", "Record", "Refusal", "closes_at_of", "seq_of"]
+
+FORMAT = 2
 HEADER_BYTES = 9
+#: Offset, settled, seq, numbers of events, refusals and emissions, head of the chain, request id.
+_FIXED = struct.Struct(">qqIHHH32s16s")
+_SEQ_AT = HEADER_BYTES + 16
 #: Refusals whose command ids are remembered per record (`streams.md`, promise 2).
 REMEMBERED_REFUSALS = 64
+_REQUEST = "request:"
 
 
-@dataclass(slots=True)
-class Emission:
-    """What the outputs of one command follow from, besides the events. `version` is the request's version after an accepted
-    command, or the version that a refused one met (0: no request); `code` None means accepted. `at` in ms.
-    """
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """An event about to be taken over: all that could fail about it is done. `size` is what it adds, in bytes."""
 
-    offset: int
-    command_id: str
-    request_id: str
-    actor_id: str
-    roles: list[str]
-    action: str
-    level: str | None
-    at: int
-    version: int
-    code: str | None
-    pointer: str | None
-    visible: bool
-    seq: int
-    prev_hash: str
-    correlation_id: str
-    source_address: str | None
-    salt: str
-    comment: str | None
-    traceparent: str | None
-    device_time: str | None = None
-
-    def packed(self) -> list[Any]:
-        return [getattr(self, name) for name in self.__slots__]
-
-
-@dataclass(slots=True)
-class Refusal:
-    """A remembered refusal: enough to give its outcome again."""
-
-    command_id: str
-    payload_hash: str
-    code: str
-    pointer: str | None
-    visible: bool
-    version: int
-    offset: int
-    request_id: str
-
-    def packed(self) -> list[Any]:
-        return [getattr(self, name) for name in self.__slots__]
+    event: AnyEvent
+    row: event_rows.Row
+    size: int
+    after: RequestState
 
 
 @dataclass(slots=True)
 class Record:
     """`entity` names the audit chain. `made` maps the id of each command that made an event to (payload hash, version,
-    offset). `offset` is that of the last command applied, -1 for none. `text` counts the characters of all its comments.
+    offset). `offset` is that of the last command applied, -1 for none. `settled`: when emissions were last dropped, the outputs
+    of all commands of the partition before that offset were in the log. `size` counts the bytes of the events, `unsettled`
+    those of the emissions.
     """
 
     entity: str
     request_id: str
     events: list[AnyEvent] = field(default_factory=list)
+    rows: list[event_rows.Row] = field(default_factory=list)
     made: dict[str, tuple[str, int, int]] = field(default_factory=dict)
     refusals: dict[str, Refusal] = field(default_factory=dict)
     emissions: list[Emission] = field(default_factory=list)
     offset: int = -1
+    settled: int = 0
     seq: int = 0
     head: str = GENESIS
     state: RequestState | None = None
-    documents: list[dict[str, Any]] = field(default_factory=list)
-    text: int = 0
+    size: int = 0
+    unsettled: int = 0
     _before: RequestState | None = None
 
-    def add_event(self, event: AnyEvent, payload_hash: str, offset: int) -> None:
+    def prepare(self, event: AnyEvent, offset: int) -> Addition:
+        """What `add_event` takes over; nothing is changed yet. Raises for an event that does not follow, or has no bytes."""
+        last = self.events[-1] if self.events else None
+        before = (0, 0) if last is None else (last.at, self.made[last.command_id][2])
+        row = event_rows.packed(event, offset, before)
+        return Addition(event, row, len(orjson.dumps(row)) + 1, evolve(self.state, event, self.request_id))
+
+    def add_event(self, addition: Addition, payload_hash: str, offset: int) -> None:
         """Take over an event, and remember the command that made it."""
-        self._before, self.state = self.state, evolve(self.state, event, self.request_id)
-        self.text += text_of(event)
+        event = addition.event
+        self._before, self.state = self.state, addition.after
+        self.size += addition.size
         self.events.append(event)
-        self.documents.append(plain(event))
+        self.rows.append(addition.row)
         self.made[event.command_id] = (payload_hash, event.version, offset)
 
     def add_refusal(self, refusal: Refusal) -> None:
@@ -108,6 +92,13 @@ class Record:
         self.refusals[refusal.command_id] = refusal
         while len(self.refusals) > REMEMBERED_REFUSALS:
             del self.refusals[next(iter(self.refusals))]
+
+    def add_emission(self, emission: Emission, size: int, head: str) -> None:
+        """Keep what the outputs of a command follow from; `head` is the hash of its audit record."""
+        self.emissions.append(emission)
+        self.unsettled += size
+        self.offset = max(self.offset, emission.offset)
+        self.seq, self.head = emission.seq, head
 
     def state_at(self, version: int) -> RequestState | None:
         """The state as it was at that version; None for version 0."""
@@ -117,29 +108,41 @@ class Record:
             return self._before
         return fold(self.events[:version], self.request_id)
 
-    def forget_committed(self, committed: int) -> None:
-        """Drop what was kept for commands before offset `committed`: they cannot come again."""
-        if self.emissions and self.emissions[0].offset < committed:
-            self.emissions = [one for one in self.emissions if one.offset >= committed]
+    def forget_settled(self, settled: int) -> None:
+        """Drop what was kept for commands before offset `settled`: their outputs are in the log."""
+        if self.emissions and self.emissions[0].offset < settled:
+            self.emissions = [one for one in self.emissions if one.offset >= settled]
+            self.unsettled = sum(one.size for one in self.emissions)
+        self.settled = max(self.settled, settled)
 
     @property
     def closes_at(self) -> int | None:
         return None if self.state is None else self.state.closes_at
 
     def encode(self) -> bytes:
-        """The record's bytes."""
-        body = {
-            "entity": self.entity,
-            "request_id": self.request_id,
-            "events": self.documents,
-            "made": [[payload_hash, offset] for payload_hash, _, offset in self.made.values()],
-            "refusals": [one.packed() for one in self.refusals.values()],
-            "emissions": [one.packed() for one in self.emissions],
-            "offset": self.offset,
-            "seq": self.seq,
-            "head": self.head,
-        }
-        return bytes((FORMAT,)) + (self.closes_at or 0).to_bytes(8, "big") + orjson.dumps(body)
+        """The record's bytes. Every value in it was encoded once before it was taken over, so this does not fail."""
+        refusals, emissions = self.refusals.values(), self.emissions
+        body: list[Any] = [
+            self.rows,
+            [one.row(self.request_id) for one in refusals],
+            [one.row(self.request_id) for one in emissions],
+        ]
+        if not self.entity.startswith(_REQUEST):
+            body.append(self.entity)
+        return b"".join(
+            (
+                bytes((FORMAT,)),
+                (self.closes_at or 0).to_bytes(8, "big"),
+                _FIXED.pack(
+                    self.offset, self.settled, self.seq, len(self.rows), len(refusals), len(emissions),
+                    bytes.fromhex(self.head), uuid_bytes(self.request_id),
+                ),
+                *(COMMAND_RAW.pack(uuid_bytes(id_), bytes.fromhex(made[0])) for id_, made in self.made.items()),
+                *(one.raw() for one in refusals),
+                *(one.raw() for one in emissions),
+                orjson.dumps(body),
+            )
+        )  # fmt: skip
 
     @classmethod
     def decode(cls, data: bytes) -> Record:
@@ -148,37 +151,65 @@ class Record:
         Raises:
             ValueError: not a format this program knows.
         """
-        if not data or data[0] != FORMAT:
-            raise ValueError(f"table record has format {data[:1]!r}, expected {FORMAT}; a newer program wrote it")
-        body = orjson.loads(data[HEADER_BYTES:])
-        events = list(EVENT_LIST.validate_python(body["events"]))
-        made = {
-            event.command_id: (payload_hash, event.version, offset)
-            for event, (payload_hash, offset) in zip(events, body["made"], strict=True)
-        }
-        refusals = [Refusal(*packed) for packed in body["refusals"]]
-        return cls(
-            entity=body["entity"],
-            request_id=body["request_id"],
-            events=events,
-            made=made,
-            refusals={one.command_id: one for one in refusals},
-            emissions=[Emission(*packed) for packed in body["emissions"]],
-            offset=body["offset"],
-            seq=body["seq"],
-            head=body["head"],
-            state=fold(events, body["request_id"]),
-            documents=body["events"],
-            text=sum(text_of(event) for event in events),
+        match data[:1]:
+            case b"\x01":
+                return cls._of_format_1(data)
+            case b"\x02":
+                return cls._of_format_2(data)
+        raise ValueError(f"table record has format {data[:1]!r}, expected 1 to {FORMAT}; a newer program wrote it")
+
+    @classmethod
+    def _of_format_2(cls, data: bytes) -> Record:
+        offset, settled, seq, events, refusals, emissions, head, id_ = _FIXED.unpack_from(data, HEADER_BYTES)
+        first = HEADER_BYTES + _FIXED.size
+        second = first + events * COMMAND_RAW.size
+        third = second + refusals * COMMAND_RAW.size
+        end = third + emissions * EMISSION_RAW.size
+        rows, refusal_rows, emission_rows, *entity = orjson.loads(data[end:])
+        request_id = "" if entity else uuid_text(id_)
+        made_raw = list(COMMAND_RAW.iter_unpack(data[first:second]))
+        found = list(event_rows.unpacked(rows, [uuid_text(raw[0]) for raw in made_raw]))
+        record = cls(
+            entity=entity[0] if entity else _REQUEST + request_id,
+            request_id=request_id,
+            events=[event for event, _ in found],
+            rows=rows,
+            offset=offset,
+            settled=settled,
+            seq=seq,
+            head=head.hex(),
         )
+        for raw, (event, made_at) in zip(made_raw, found, strict=True):
+            record.made[event.command_id] = (raw[1].hex(), event.version, made_at)
+        for raw, row in zip(COMMAND_RAW.iter_unpack(data[second:third]), refusal_rows, strict=True):
+            refusal = Refusal.restored(raw, row, request_id)
+            record.refusals[refusal.command_id] = refusal
+        for raw, row in zip(EMISSION_RAW.iter_unpack(data[third:end]), emission_rows, strict=True):
+            record.emissions.append(Emission.restored(raw, row, request_id, record.events))
+        if rows:
+            record.state = fold(record.events, request_id)
+            record.size = len(orjson.dumps(rows)) - 1
+        record.unsettled = sum(one.size for one in record.emissions)
+        return record
 
-
-def text_of(event: AnyEvent) -> int:
-    """Characters of the event's comment."""
-    return len(getattr(event, "comment", None) or "")
+    @classmethod
+    def _of_format_1(cls, data: bytes) -> Record:
+        events, made, facts = record_format_1.read(data[HEADER_BYTES:])
+        record = cls(**facts)
+        for event, (payload_hash, offset) in zip(events, made, strict=True):
+            record.add_event(record.prepare(event, offset), payload_hash, offset)
+        record.unsettled = sum(one.size for one in record.emissions)
+        return record
 
 
 def closes_at_of(data: bytes) -> int | None:
     """`closes_at` from a record's header alone."""
     due = int.from_bytes(data[1:HEADER_BYTES], "big")
     return due or None
+
+
+def seq_of(data: bytes) -> int:
+    """Length of the audit chain, from a record's fixed part alone; of an older format by decoding it."""
+    if data[0] != FORMAT:
+        return Record.decode(data).seq
+    return int.from_bytes(data[_SEQ_AT : _SEQ_AT + 4], "big")

@@ -84,7 +84,7 @@ def baseline() -> Broker:
     """The log after the organisation was made; to be copied, not changed."""
     broker = Broker(Clock())
     store = MemoryStore()
-    shard = ReferenceShard(store, PARTITIONS, lambda: 0)
+    shard = ReferenceShard(store, PARTITIONS, 0, 0)
     for id_, body in _bodies():
         command_id = derived_id("simulation", body["kind"], id_)
         command = PutEntity.model_validate(
@@ -94,7 +94,7 @@ def baseline() -> Broker:
         offset = broker.append(topics.REFERENCE_COMMANDS, 0, id_.encode(), value, [])
         effects = Effects()
         shard.handle(Incoming(topics.REFERENCE_COMMANDS, 0, offset, broker.clock.now, id_.encode(), value, []), effects)
-        for key, data in effects.writes[CATALOG].items():
+        for key, data in effects.rows(CATALOG).items():
             broker.append(topics.CATALOG_CHANGELOG, 0, key, data, [])
         for output in effects.outputs:
             assert b'"refused"' not in (output.value or b""), output.value

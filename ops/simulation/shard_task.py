@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, cast
 
 from agents import barrier
-from agents.ports import Incoming, Output, Shard, Store
+from agents.ports import Incoming, Shard, Store
 from agents.reference import CATALOG, ReferenceShard
 from agents.requests import REQUESTS, WINDOWS, RequestShard
 from agents.security import SESSIONS, SecurityShard
-from agents.sweep import WindowSweep
+from agents.sweep import REPEAT_AFTER_S, WindowSweep
 from agents.topology import CHANGELOGS, TABLES
 from ops.simulation.broker import Broker
 from ops.simulation.organisation import rules_in_force
@@ -24,26 +24,8 @@ from schemas import topics
 if TYPE_CHECKING:
     from ops.simulation.processes import Process
 
-#: A `CloseWindow` is sent again after this many ms of simulated time, as the sweep does by its own clock.
-REPEAT_AFTER_MS = 20_000
-
-
-class SimulatedSweep(WindowSweep):
-    """The real sweep, its memory of what it sent kept by the simulated clock."""
-
-    def __init__(self, partition: int, requests: MemoryStore, windows: MemoryStore) -> None:
-        super().__init__(partition, cast(Any, requests), cast(Any, windows))
-        self._sent_ms: dict[str, int] = {}
-
-    def due(self, now_ms: int) -> list[Output]:
-        for request_id, at in list(self._sent_ms.items()):
-            if now_ms - at >= REPEAT_AFTER_MS:
-                del self._sent_ms[request_id]
-                self._sent.pop(request_id, None)
-        found = super().due(now_ms)
-        for request_id in self._sent:
-            self._sent_ms.setdefault(request_id, now_ms)
-        return found
+#: A `CloseWindow` is sent again after this many ms of simulated time.
+REPEAT_AFTER_MS = round(REPEAT_AFTER_S * 1000)
 
 
 class ShardTask(Driven):
@@ -56,11 +38,10 @@ class ShardTask(Driven):
         self.key = key
         self.stopping = False
         self.opened = False
-        self.sweep: SimulatedSweep | None = None
+        self.sweep: WindowSweep | None = None
         self._broker = broker
         self._rng = rng
         self._owned = owned
-        self._known_committed = 0
         self._impossible: set[int] = set()
         super().__init__(self._run)
 
@@ -73,17 +54,22 @@ class ShardTask(Driven):
             await step("recover")
             store.recover(self._broker.rows(CHANGELOGS[table], partition))
         await step("open")
-        self._known_committed = position = self._broker.committed.get(self.key, 0)
-        shard = self._shard(stores)
+        position = self._broker.committed.get(self.key, 0)
+        shard = self._shard(stores, position)
+        rebuild: Iterator[int] = iter(())
         if topic == topics.COMMANDS:
-            self.sweep = SimulatedSweep(partition, stores[REQUESTS], stores[WINDOWS])
-            for _ in self.sweep.rebuild():
-                pass
+            self.sweep = WindowSweep(
+                partition, stores[REQUESTS], stores[WINDOWS], lambda: self._broker.clock.now / 1000
+            )
+            rebuild = self.sweep.rebuild(self._rng.choice((1, 2, 3)))
         self.opened = True
         while not self.stopping:
+            # Beside the deciding: a slice between batches, sometimes.
+            if self._rng.random() < 0.5 and next(rebuild, None) is not None:
+                await step("rebuild")
             rows = self._broker.rows(*self.key)[position : position + self._rng.choice((1, 1, 2, 3, 5, 8))]
             if not rows:
-                await step(IDLE)
+                await step("rebuild" if next(rebuild, None) is not None else IDLE)
                 continue
             batch = [
                 Incoming(topic, partition, row.offset, row.timestamp, row.key, row.value, row.headers) for row in rows
@@ -93,27 +79,23 @@ class ShardTask(Driven):
             await step("offset commit")
             if self._owned(self):
                 self._broker.committed[self.key] = position
-            if self._rng.random() < 0.3:
-                self._known_committed = self._broker.committed.get(self.key, 0)
 
-    def _shard(self, stores: dict[str, MemoryStore]) -> Shard:
+    def _shard(self, stores: dict[str, MemoryStore], settled: int) -> Shard:
         topic, partition = self.key
-        catalog = self.process.catalog
+        catalog, end = self.process.catalog, self._broker.end(*self.key)
         if topic == topics.SECURITY:
-            return SecurityShard(partition, stores[SESSIONS], self._committed)
+            return SecurityShard(partition, stores[SESSIONS], settled, end)
         if topic == topics.REFERENCE_COMMANDS:
-            return ReferenceShard(stores[CATALOG], PARTITIONS, self._committed)
+            return ReferenceShard(stores[CATALOG], PARTITIONS, settled, end)
         return RequestShard(
             partition,
             stores,
             catalog,
             lambda: rules_in_force(catalog),
-            self._committed,
+            settled,
+            end,
             lambda offset: offset in self._impossible,
         )
-
-    def _committed(self) -> int:
-        return self._known_committed
 
     async def _caught_up(self, offset: int) -> None:
         if self._broker.end(topics.REFERENCE, 0) < offset:

@@ -13,7 +13,7 @@ from ops.simulation.organisation import baseline
 from ops.simulation.pins import Pins
 from ops.simulation.readside import ReadSide
 from schemas import topics
-from tables.record import HEADER_BYTES
+from tables.record import seq_of
 
 _REUSED = "idempotency-key-reused"
 
@@ -70,7 +70,7 @@ class Watch:
         data = self._broker.latest[changelog, partition].get(key.encode())
         holds(data is not None, "an output is visible whose state is not in the changelog", key, seq)
         assert data is not None
-        held = orjson.loads(data[HEADER_BYTES:])["seq"]
+        held = seq_of(data)
         holds(held >= seq, "an output is visible whose state is not in the changelog", key, seq, held)
 
     def _outcome(self, partition: int, value: bytes) -> None:

@@ -32,7 +32,7 @@ def outputs_before_state(patch: Patch) -> None:
         if effects.outputs:
             await log.write_outputs(effects.outputs)
         for table, store in stores.items():
-            if writes := effects.writes.get(table):
+            if writes := effects.rows(table):
                 store.apply(writes, await log.write_table(table, writes))
 
     patch.setattr(agents.barrier, "commit", commit)
@@ -41,7 +41,7 @@ def outputs_before_state(patch: Patch) -> None:
 def store_before_changelog(patch: Patch) -> None:
     async def commit(effects: Effects, log: Log, stores: Mapping[str, Store]) -> None:
         for table, store in stores.items():
-            if writes := effects.writes.get(table):
+            if writes := effects.rows(table):
                 assert isinstance(store, MemoryStore)
                 store.apply(writes, store.offset + len(writes))
                 await log.write_table(table, writes)
@@ -77,11 +77,22 @@ def redelivery_without_outputs(patch: Patch) -> None:
 
 
 def outputs_forgotten_at_once(patch: Patch) -> None:
-    patch.setattr(Record, "forget_committed", lambda self, _: self.emissions.clear())
+    patch.setattr(Record, "forget_settled", lambda self, _: self.emissions.clear())
+
+
+def settled_before_the_outputs(patch: Patch) -> None:
+    """What a batch is about to send counts as sent: the next write drops it, and a crash in between loses it."""
+    real = agents.barrier.process
+
+    async def process(shard: Any, batch: Any, log: Log, stores: Any, caught_up: Any) -> None:
+        shard.settled(batch[-1].offset + 1)
+        await real(shard, batch, log, stores, caught_up)
+
+    patch.setattr(agents.barrier, "process", process)
 
 
 def payload_not_compared(patch: Patch) -> None:
-    patch.setattr(agents.requests, "payload_hash", lambda _: "same")
+    patch.setattr(agents.requests, "payload_hash", lambda _: "5a" * 16)
 
 
 def refusals_not_remembered(patch: Patch) -> None:
@@ -116,7 +127,7 @@ def window_closed_early(patch: Patch) -> None:
 
     patch.setattr(rules.decide, "_close_window", close)
     patch.setattr(WindowSweep, "_still_open", lambda *_: True)
-    patch.setattr(shard_task.SimulatedSweep, "due", lambda self, now, real=WindowSweep.due: real(self, now + 60_000))
+    patch.setattr(WindowSweep, "due", lambda self, now, real=WindowSweep.due: real(self, now + 60_000))
 
 
 def superseded_not_checked(patch: Patch) -> None:
@@ -190,7 +201,7 @@ def offset_committed_first(patch: Patch) -> None:
 def no_sweep_of_what_was_open(patch: Patch) -> None:
     """The index of windows is neither written nor rebuilt."""
     patch.setattr(RequestShard, "_move_window", lambda *_: None)
-    patch.setattr(WindowSweep, "rebuild", lambda _: iter(()))
+    patch.setattr(WindowSweep, "rebuild", lambda *_: iter(()))
 
 
 def reference_data_not_awaited(patch: Patch) -> None:
@@ -226,6 +237,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         no_deduplication,
         redelivery_without_outputs,
         outputs_forgotten_at_once,
+        settled_before_the_outputs,
         payload_not_compared,
         refusals_not_remembered,
         window_one_ms_too_long,

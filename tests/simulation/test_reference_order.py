@@ -34,11 +34,11 @@ def test_who_was_deactivated_does_not_come_back_while_outputs_are_repeated() -> 
         value = orjson.dumps({"type": "PutEntity", "entity_id": "abe", "body": body, **fields})
         batch.append(Incoming(topics.REFERENCE_COMMANDS, 0, end + number, broker.clock.now, b"abe", value, []))
     for life in range(2):
-        shard = ReferenceShard(store, PARTITIONS, lambda: end)
+        shard = ReferenceShard(store, PARTITIONS, end, end + len(batch))
         effects = Effects()
         for record in batch:
             shard.handle(record, effects)
-        store.apply(effects.writes.get(CATALOG, {}), store.offset + 1)
+        store.apply(effects.rows(CATALOG), store.offset + 1)
         for output in effects.outputs:
             if output.topic == topics.REFERENCE:
                 broker.append(output.topic, 0, output.key, output.value, output.headers)

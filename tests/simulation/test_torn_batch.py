@@ -39,14 +39,14 @@ def test_the_chain_of_a_partition_is_written_in_order_after_a_torn_batch() -> No
     def decide() -> Effects:
         effects = Effects()
         shard = RequestShard(
-            0, stores, process.catalog, lambda: rules_in_force(process.catalog), lambda: 0, lambda _: False
+            0, stores, process.catalog, lambda: rules_in_force(process.catalog), 0, len(batch), lambda _: False
         )
         for record in batch:
             shard.handle(record, effects)
         return effects
 
     # The chain's table was written, the requests' was not, and no output: then the requester lost the role.
-    stores[CHAINS].apply(decide().writes[CHAINS], 0)
+    stores[CHAINS].apply(decide().rows(CHAINS), 0)
     process.catalog.put(User(id="sam", version=2, **user_body("sam", active=False)))
     again = decide()
     third = Effects()
@@ -54,7 +54,7 @@ def test_the_chain_of_a_partition_is_written_in_order_after_a_torn_batch() -> No
         read_side = ReadSide()
         if life is third:
             # Written whole this time, yet no output: the next life gives them all from the table.
-            stores[CHAINS].apply(again.writes[CHAINS], 1)
+            stores[CHAINS].apply(again.rows(CHAINS), 1)
             life.outputs += decide().outputs
         for output in life.outputs:
             if output.topic == topics.AUDIT:

@@ -76,13 +76,14 @@ def ids(outputs: Sequence[Output]) -> list[str | None]:
 
 
 class Worker:
-    """A request shard whose batches of one command are committed as they come; `restart` is a crash with the table kept."""
+    """A request shard whose batches of one command are stored as they come; `restart` is a crash with the table kept."""
 
     def __init__(self, catalog: Catalog | None = None, rules: org.FixedRules | None = None) -> None:
         self.catalog = catalog or org.catalog()
         self.rules: org.FixedRules | None = rules or org.fixed_rules()
         self.stores = {CHAINS: MemoryStore(), REQUESTS: MemoryStore(), WINDOWS: MemoryStore()}
-        self.committed = 0
+        self._settled = 0
+        self.end = 2**62
         self.offset = -1
         self.log: list[Output] = []
         self.observed: list[tuple[str, str]] = []
@@ -94,10 +95,16 @@ class Worker:
             self.stores,
             self.catalog,
             lambda: self.rules,
-            lambda: self.committed,
+            self._settled,
+            self.end,
             lambda offset: offset == 666,
             lambda kind, result: self.observed.append((kind, result)),
         )
+
+    def settle(self, offset: int) -> None:
+        """The outputs of all commands before `offset` are in the log; the shard knows, and so will the one after a restart."""
+        self._settled = min(offset, self.offset + 1)
+        self.shard.settled(self._settled)
 
     def handle(self, record: Incoming) -> list[Output]:
         effects = Effects()
@@ -126,16 +133,16 @@ class Worker:
 
 
 def commit(effects: Effects, stores: Any) -> None:
-    for table, writes in effects.writes.items():
-        stores[table].apply(writes, 0)
+    for table in effects.writes:
+        stores[table].apply(effects.rows(table), 0)
 
 
 def feed(shard: Shard, store: Any, record: Incoming) -> list[Output]:
     """One record through a shard with one table."""
     effects = Effects()
     shard.handle(record, effects)
-    for writes in effects.writes.values():
-        store.apply(writes, 0)
+    for table in effects.writes:
+        store.apply(effects.rows(table), 0)
     return effects.outputs
 
 

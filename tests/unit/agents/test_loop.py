@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,12 +15,12 @@ from agents import runner as agents_runner
 from agents import sweep as agents_sweep
 from agents.barrier import process
 from agents.clock import MAX_SKEW_MS, ClockGuard
-from agents.ports import Effects, Fenced, Incoming, NotYet, Output
+from agents.ports import BatchFull, Effects, Fenced, Incoming, NotYet, Output
 from agents.requests import REQUESTS, WINDOWS
 from agents.runner import Arrived, ShardRunner
 from agents.sweep import WindowSweep
 from schemas import topics
-from tables.windows import window_key, window_value
+from tables.windows import read_entry, window_key, window_value
 from tests.unit.agents.harness import PARTITION, MemoryStore, Worker, incoming, of_topic
 from tests.unit.core import organisation as org
 from tests.unit.core.organisation import HOUR, START, approve, new_id, rollback, submit
@@ -61,20 +61,28 @@ class DiaryStore(MemoryStore):
 
 
 class Echo:
-    """A shard that writes one row and one output per record; record 5 waits for reference data once."""
+    """A shard that writes one row and one output per record; record 5 waits for reference data once, before 8 it is full."""
 
     def __init__(self) -> None:
         self.handled: list[int] = []
+        self.told: list[int] = []
         self.waits = {5}
+        self.full = {8}
 
     def handle(self, record: Incoming, effects: Effects) -> None:
         if record.offset in self.waits:
             self.waits.discard(record.offset)
             raise NotYet(99)
+        if record.offset in self.full:
+            self.full.discard(record.offset)
+            raise BatchFull
         self.handled.append(record.offset)
         effects.write("b", b"%d" % record.offset, b"x")
         effects.write("a", b"%d" % record.offset, b"x")
         effects.outputs.append(Output("t", None, None, []))
+
+    def settled(self, offset: int) -> None:
+        self.told.append(offset)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -104,12 +112,49 @@ def test_state_is_acknowledged_before_outputs_and_outputs_before_the_offset() ->
         diary.lines.append("waited")
 
     async def work() -> None:
-        await process(shard, [incoming(b"", offset) for offset in (3, 4, 5, 6)], diary, stores, caught_up)
+        await process(shard, [incoming(b"", offset) for offset in (3, 4, 5, 6, 8)], diary, stores, caught_up)
 
     run(work)
     each = ["changelog a", "store a 7", "changelog b", "store b 7", "outputs 2"]
-    assert diary.lines == [*each, "waited", *each]
-    assert shard.handled == [3, 4, 5, 6] and waited == [99]
+    one = [*each[:-1], "outputs 1"]
+    assert diary.lines == [*each, "waited", *each, *one], "a full batch is written before it goes on"
+    assert shard.handled == [3, 4, 5, 6, 8] and waited == [99]
+    assert shard.told == [5, 7, 9]
+
+
+def test_a_shard_is_told_what_is_settled_only_after_the_outputs() -> None:
+    """What a crash kept from being sent is dropped with the next write, and nobody ever gets it."""
+    diary, shard = Diary("outputs"), Echo()
+    stores = {"a": diary.store("a"), "b": diary.store("b")}
+
+    async def work() -> None:
+        with pytest.raises(Fenced):
+            await process(shard, [incoming(b"", offset) for offset in (1, 2)], diary, stores, at_once)
+
+    run(work)
+    assert shard.handled == [1, 2] and shard.told == []
+
+
+def test_what_has_no_bytes_stops_a_batch_before_anything_is_written() -> None:
+    """Half a batch is in the changelog, and the other half never will be."""
+
+    class Wrong:
+        def encode(self) -> bytes:
+            raise TypeError("no bytes")
+
+    class Broken(Echo):
+        def handle(self, record: Incoming, effects: Effects) -> None:
+            super().handle(record, effects)
+            effects.write("b", b"wrong", Wrong())
+
+    diary = Diary()
+
+    async def work() -> None:
+        with pytest.raises(TypeError, match="no bytes"):
+            await process(Broken(), [incoming(b"", 1)], diary, {name: diary.store(name) for name in "ab"}, at_once)
+
+    run(work)
+    assert diary.lines == []
 
 
 @pytest.mark.parametrize("fails", ["a", "b", "outputs"])
@@ -289,8 +334,8 @@ def decided(worker: Worker, number: int) -> list[str]:
     return names
 
 
-def a_sweep(worker: Worker) -> WindowSweep:
-    return WindowSweep(PARTITION, worker.stores[REQUESTS], worker.stores[WINDOWS])  # type: ignore[arg-type]
+def a_sweep(worker: Worker, clock: Callable[[], float] = lambda: 0.0) -> WindowSweep:
+    return WindowSweep(PARTITION, worker.stores[REQUESTS], worker.stores[WINDOWS], clock)
 
 
 def close_all(worker: Worker, outputs: Sequence[Output], at: int) -> list[str]:
@@ -321,12 +366,11 @@ def test_a_window_is_closed_when_it_is_due_and_once() -> None:
     assert worker.stores[WINDOWS].rows == {} and sweep.due(end + HOUR) == []
 
 
-def test_a_timer_that_was_lost_is_sent_again_under_the_same_id(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timer_that_was_lost_is_sent_again_under_the_same_id() -> None:
     """One lost message leaves a request approved for ever."""
     worker, seconds = worker_of_one_level(), [100.0]
     decided(worker, 1)
-    monkeypatch.setattr("agents.sweep.time.monotonic", lambda: seconds[0])
-    sweep, end = a_sweep(worker), START + 24 * HOUR
+    sweep, end = a_sweep(worker, lambda: seconds[0]), START + 24 * HOUR
     (lost,) = sweep.due(end)
     assert sweep.due(end) == []
     seconds[0] += agents_sweep.REPEAT_AFTER_S
@@ -377,3 +421,104 @@ def test_a_sweep_takes_a_bounded_number_at_a_time(monkeypatch: pytest.MonkeyPatc
         assert len(sent) <= 3
         closed += close_all(worker, sent, end)
     assert sorted(closed) == sorted(names)
+
+
+class CountingStore(MemoryStore):
+    """Counts what a scan hands out; `stale` is handed out instead of what is there, as an older snapshot."""
+
+    def __init__(self, rows: dict[bytes, bytes], stale: dict[bytes, bytes] | None = None) -> None:
+        super().__init__()
+        self.rows = rows
+        self.scanned = 0
+        self._stale = stale
+
+    def scan(self, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        rows = self.rows if self._stale is None else self._stale
+        for key in sorted(key for key in rows if key >= start):
+            self.scanned += 1
+            yield key, rows[key]
+
+
+def test_what_was_already_sent_is_not_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an outage with many windows due a worker is busy looking at them, and decides nothing else."""
+    monkeypatch.setattr(agents_sweep, "MAX_DUE", 3)
+    monkeypatch.setattr(agents_sweep, "MAX_SCANNED", 10)
+    worker, seconds = worker_of_one_level(), [0.0]
+    names = decided(worker, 40)
+    windows = CountingStore(worker.stores[WINDOWS].rows)
+    sweep = WindowSweep(PARTITION, worker.stores[REQUESTS], windows, lambda: seconds[0])
+    end, sent = START + 25 * HOUR, []
+    for _ in range(30):
+        windows.scanned = 0
+        found = sweep.due(end)
+        sent += found
+        assert windows.scanned <= 10 and len(found) <= 3
+    assert sorted(one.key.decode() for one in sent if one.key) == sorted(names), (
+        "each once, although none was closed yet"
+    )
+    seconds[0] += agents_sweep.REPEAT_AFTER_S
+    assert sum(len(sweep.due(end)) for _ in range(30)) == 40, "all of them again once they are overdue"
+
+
+def test_windows_that_are_not_due_yet_do_not_hide_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a busy minute the sweep never gets as far as the window that is due, and money is not paid."""
+    monkeypatch.setattr(agents_sweep, "MAX_SCANNED", 4)
+    worker = worker_of_one_level()
+    decided(worker, 30)
+    late = worker.stores[WINDOWS].rows
+    last = max(late)
+    request_id = last[8:].decode()
+    sweep, due = a_sweep(worker), worker.record(request_id).closes_at
+    assert due is not None
+    sent = [one for _ in range(12) for one in sweep.due(due) if one.key == last[8:]]
+    assert len(sent) == 1
+
+
+def test_the_rebuild_enters_what_is_so_now_not_what_its_scan_saw() -> None:
+    """While a worker starts, a request that is rolled back and approved anew is finalized by its old deadline, or never."""
+    worker = worker_of_one_level()
+    kept, moved, closed = decided(worker, 3)
+    stale = dict(worker.stores[REQUESTS].rows)
+    worker.send(rollback("ann", request_id=moved), 10_000)
+    worker.send(approve("bob", request_id=moved), 20_000)
+    worker.send(rollback("ann", request_id=closed), 30_000)
+    entries = dict(worker.stores[WINDOWS].rows)
+    (old_key,) = {key for key in entries if key.endswith(kept.encode())}
+    del worker.stores[WINDOWS].rows[old_key]
+    requests = CountingStore(worker.stores[REQUESTS].rows, stale)
+    sweep = WindowSweep(PARTITION, requests, worker.stores[WINDOWS], lambda: 0.0)
+    assert list(sweep.rebuild()) == [3]
+    rows = worker.stores[WINDOWS].rows
+    assert set(rows) == set(entries), "one for each open window and none for the one that was taken back"
+    (moved_key,) = {key for key in rows if key.endswith(moved.encode())}
+    assert rows[moved_key] == entries[moved_key], "the entry of the newer decision, with its version, stays"
+    assert read_entry(old_key, rows[old_key])[1] == worker.record(kept).closes_at
+
+
+def test_the_rebuild_lets_others_work_and_misses_nothing_that_is_decided_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker with a million requests decides nothing for seconds after each start."""
+    worker, seconds = worker_of_one_level(), [0.0]
+    names = decided(worker, 40)
+    worker.stores[WINDOWS].rows.clear()
+
+    def clock() -> float:
+        seconds[0] += agents_sweep.SLICE_S
+        return seconds[0]
+
+    sweep = a_sweep(worker, clock)
+    slices = 0
+    for seen in sweep.rebuild(most=3):
+        slices += 1
+        assert seen <= 3 * slices
+        name = names[(7 * slices) % 40]
+        state = worker.record(name).state
+        if state is not None and state.standing:
+            worker.send(rollback("ann", request_id=name), 100 * slices)
+    assert slices >= 13
+    open_now = {name for name in names if worker.record(name).closes_at is not None}
+    assert 0 < len(open_now) < 40
+    assert {key[8:].decode() for key in worker.stores[WINDOWS].rows} == open_now
+    timed = list(a_sweep(worker, clock).rebuild())
+    assert len(timed) == 2, "a slow disk ends a slice too"

@@ -27,7 +27,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.store = MemoryStore()
-        self.committed = 0
+        self.settled, self.end = 0, 2**62
         self.offset = -1
         self.log: list[Output] = []
         self.restart()
@@ -45,7 +45,11 @@ class Registry:
         return {"kind": "user", "email": email, "name": "Somebody", "roles": roles, "department_id": "hq"} | more
 
     def restart(self) -> None:
-        self.shard = ReferenceShard(self.store, 4, lambda: self.committed)
+        self.shard = ReferenceShard(self.store, 4, self.settled, self.end)
+
+    def settle(self, offset: int) -> None:
+        self.settled = min(offset, self.offset + 1)
+        self.shard.settled(self.settled)
 
     def handle(self, body: dict[str, Any] | bytes, offset: int) -> list[Output]:
         value = body if isinstance(body, bytes) else orjson.dumps(body)
@@ -186,7 +190,7 @@ def test_a_repeat_has_the_first_outcome_and_a_reused_id_is_refused() -> None:
     registry = Registry()
     command = registry.put("food", {"kind": "category", "name": "Food"})
     first = registry.outcome(command)
-    registry.committed = 99
+    registry.settle(99)
     registry.send(registry.put("food", {"kind": "category", "name": "Meals"}))
     registry.restart()
     again = registry.send(command)

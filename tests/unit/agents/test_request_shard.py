@@ -92,7 +92,7 @@ def test_the_first_outcome_is_given_after_everything_was_committed_and_the_reque
     filing, refused = submit(), approve("tom")
     first, no = outcome(worker.send(filing)), outcome(worker.send(refused))
     worker.send(approve("ann"))
-    worker.committed = 3
+    worker.settle(3)
     worker.send(comment())
     assert [one.offset for one in worker.record().emissions] == [3]
     worker.restart()
@@ -117,7 +117,7 @@ def test_the_same_id_with_another_payload_is_refused_and_the_first_outcome_stays
     command = submit()
     first = outcome(worker.send(command))
     worker.send(comment())
-    worker.committed = committed
+    worker.settle(committed)
     worker.send(comment())
     reused = outcome(worker.send(command, amount="1.00"))
     assert (reused["status"], reused["code"]) == ("refused", "idempotency-key-reused")
@@ -136,7 +136,7 @@ def test_the_first_refusal_stays_when_its_id_is_reused() -> None:
     first = outcome(worker.send(no))
     assert first["code"] == "stale-version"
     assert outcome(worker.send(no, expected_version=1))["code"] == "idempotency-key-reused"
-    worker.committed = 9
+    worker.settle(9)
     worker.send(comment())
     assert outcome(worker.send(no)) == first
 
@@ -175,7 +175,7 @@ def test_a_batch_that_is_redelivered_after_half_of_it_was_stored_ends_the_same()
         effects = Effects()
         for record in records:
             worker.shard.handle(record, effects)
-        commit(Effects(writes={name: effects.writes.get(name, {}) for name in stored}), worker.stores)
+        commit(Effects(writes={name: dict(effects.rows(name)) for name in stored}), worker.stores)
         worker.restart()
         again = Effects()
         for record in records:
@@ -200,7 +200,7 @@ def test_a_refused_submit_is_refused_again_after_another_one_succeeded() -> None
     refused = submit(currency="KWD", amount="1.000")
     first = outcome(worker.send(refused))
     worker.send(submit())
-    worker.committed = 2
+    worker.settle(2)
     worker.send(approve("ann", request_id=new_id()))
     worker.restart()
     assert outcome(worker.send(refused)) == first
@@ -210,7 +210,7 @@ def test_commands_for_unknown_requests_leave_no_state_and_are_audited_by_partiti
     """Random ids fill the disk; or somebody tries ids and nobody can see it."""
     worker = Worker()
     for number in range(REMEMBERED_REFUSALS + 10):
-        worker.committed = number
+        worker.settle(number)
         assert worker.code(approve("ann", request_id=new_id())) == "not-found"
     assert worker.stores[REQUESTS].rows == {} and len(worker.stores[CHAINS].rows) == 1
     assert verify_chains(worker.audit) == {f"partition:{PARTITION}": REMEMBERED_REFUSALS + 10}
@@ -406,7 +406,7 @@ def test_a_bug_in_deciding_becomes_a_dead_letter_and_keeps_nothing(monkeypatch: 
     before = dict(worker.stores[REQUESTS].rows)
     broken = approve("ann")
     with monkeypatch.context() as patched:
-        patched.setattr(agents_requests, "emit", lambda *_: 1 / 0)
+        patched.setattr(agents_requests, "render", lambda *_: 1 / 0)
         letter, failed = worker.send(broken)
     assert "ZeroDivisionError" in document(letter)["trace"] and document(failed)["status"] == "failed"
     assert worker.stores[REQUESTS].rows == before
@@ -460,7 +460,7 @@ def test_a_record_of_a_newer_program_ends_the_process() -> None:
     worker = Worker()
     worker.send(submit())
     key = REQUEST_ID.encode()
-    worker.stores[REQUESTS].rows[key] = b"\x02" + worker.stores[REQUESTS].rows[key][1:]
+    worker.stores[REQUESTS].rows[key] = b"\x03" + worker.stores[REQUESTS].rows[key][1:]
     worker.restart()
     with pytest.raises(ValueError, match="format"):
         worker.send(approve("ann"))
@@ -477,7 +477,7 @@ def test_comments_cannot_outgrow_what_kafka_takes() -> None:
     worker.send(submit())
     codes = set()
     for number in range(400):
-        worker.committed = worker.offset
+        worker.settle(worker.offset)
         codes.add(worker.code(comment("sam", "漢" * 4000, command_id=new_id()), number))
     assert codes == {None, Code.TOO_MANY_EVENTS.value}
     assert len(worker.record().encode()) < LARGEST_MESSAGE // 2

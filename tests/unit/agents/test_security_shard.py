@@ -26,11 +26,15 @@ def event(user_id: str = "ann", **fields: object) -> bytes:
 class Door:
     def __init__(self) -> None:
         self.store = MemoryStore()
-        self.committed = 0
+        self.settled, self.end = 0, 2**62
         self.restart()
 
     def restart(self) -> None:
-        self.shard = SecurityShard(3, self.store, lambda: self.committed)
+        self.shard = SecurityShard(3, self.store, self.settled, self.end)
+
+    def settle(self, offset: int) -> None:
+        self.settled = offset
+        self.shard.settled(offset)
 
     def handle(self, value: bytes, offset: int, at: int = 0) -> list[Output]:
         return feed(self.shard, self.store, incoming(value, offset, at=START + at, topic=topics.SECURITY))
@@ -59,7 +63,7 @@ def test_a_redelivery_repeats_and_the_committed_is_forgotten() -> None:
     first = [door.handle(value, offset) for offset, value in enumerate(events)]
     door.restart()
     assert [door.handle(value, offset) for offset, value in enumerate(events)] == first
-    door.committed = 3
+    door.settle(3)
     door.handle(event(), 3)
     assert door.handle(events[2], 2) == []
 

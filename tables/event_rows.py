@@ -1,0 +1,87 @@
+"""Events as they are stored in a request's record: rows of values by position, without what the record says anyway.
+
+A row is [layout, ms since the event before, offsets since the event before, actor, *fields of the layout]. Version (its place
+in the list) and command id (stored beside it) are not repeated. Missing values at the end are None.
+
+A released layout is never changed, but for optional fields added at its end, which an older program passes over; any other
+change of an event is a new number, and the old one stays readable. Stored samples guard them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+from typing import Any
+
+from schemas.events import (
+    AnyEvent,
+    Approved,
+    Commented,
+    EventBase,
+    Reassigned,
+    Rejected,
+    RolledBack,
+    Submitted,
+    WindowClosed,
+    Withdrawn,
+)
+
+_SUBMITTED = (
+    "rules_version", "rule_id", "window_ms", "department_id", "region", "category_id", "reason_id", "amount_minor",
+    "currency", "base_minor", "base_currency", "fx_rate", "levels", "title", "description", "supersedes",
+    "remind_after_ms", "escalate_after_ms",
+)  # fmt: skip
+
+LAYOUTS: dict[int, tuple[type[EventBase], tuple[str, ...]]] = {
+    1: (Submitted, _SUBMITTED),
+    2: (Approved, ("level", "comment")),
+    3: (Rejected, ("level", "comment")),
+    4: (RolledBack, ("level", "decision_version", "comment")),
+    5: (Withdrawn, ("comment",)),
+    6: (Reassigned, ("level", "approvers", "quorum", "dropped", "unstaffed")),
+    7: (Commented, ("comment",)),
+    8: (WindowClosed, ("decision_version", "status")),
+}
+#: The layout in which each event type is written now.
+_CURRENT = {cls: number for number, (cls, _) in LAYOUTS.items()}
+_LEVEL = ("level", "quorum", "quorum_rule", "approvers")
+_FIRST_FIELD = 4
+
+Row = list[Any]
+
+
+def packed(event: AnyEvent, offset: int, before: tuple[int, int]) -> Row:
+    """The event's row. `before` is (time in ms, offset) of the event before it, zeros for the first one."""
+    number = _CURRENT[type(event)]
+    row: Row = [number, event.at - before[0], offset - before[1], event.actor_id]
+    for name in LAYOUTS[number][1]:
+        value = getattr(event, name)
+        if name == "levels":
+            value = [[one.level, one.quorum, one.quorum_rule, list(one.approvers)] for one in value]
+        row.append(list(value) if isinstance(value, tuple) else value)
+    while row[-1] is None:
+        row.pop()
+    return row
+
+
+def unpacked(rows: Sequence[Row], command_ids: Iterable[str]) -> Iterator[tuple[AnyEvent, int]]:
+    """Each event with the offset of its command.
+
+    Raises:
+        ValueError: a layout that this program does not know.
+    """
+    at = offset = 0
+    for version, (row, command_id) in enumerate(zip(rows, command_ids, strict=True), 1):
+        found = LAYOUTS.get(row[0])
+        if found is None:
+            raise ValueError(
+                f"an event has layout {row[0]!r}, which a newer program wrote; known are 1 to {max(LAYOUTS)}"
+            )
+        cls, names = found
+        at, offset = at + row[1], offset + row[2]
+        values = row[_FIRST_FIELD : _FIRST_FIELD + len(names)]
+        fields = dict(zip_longest(names, values))
+        if "levels" in fields:
+            fields["levels"] = [dict(zip(_LEVEL, level, strict=True)) for level in fields["levels"]]
+        event: Any = cls(version=version, at=at, actor_id=row[3], command_id=command_id, **fields)
+        yield event, offset

@@ -1,0 +1,79 @@
+"""Writes the stored samples of table records in today's format: run it once per format, and never again for a released one.
+
+`python -m tests.unit.core.golden.make_records`
+"""
+
+from __future__ import annotations
+
+import uuid
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from agents.requests import CHAINS, REQUESTS
+from schemas.base import plain
+from schemas.view import request_view
+from tables.record import FORMAT, Emission, Record, Refusal
+from tests.unit.agents.harness import Worker
+from tests.unit.core import organisation as org
+from tests.unit.core.organisation import approve, close, comment, reassign, reject, rollback, submit, withdraw
+
+_ids = (str(uuid.UUID(int=number + (4 << 76))) for number in count(1))
+
+
+def lives() -> dict[str, Worker]:
+    """Between them: every event type, refusals of both tables, what is settled and what is not."""
+    busy, closed, ended = Worker(), Worker(rules=org.fixed_rules(("L1",))), Worker()
+    for ms, command in enumerate(
+        (
+            submit(command_id=next(_ids)),
+            approve("ann", command_id=next(_ids), comment="A “comment” 🎉"),
+            approve("ann", command_id=next(_ids)),
+            comment(command_id=next(_ids)),
+            reassign("L2", command_id=next(_ids)),
+        )
+    ):
+        busy.send(command, ms)
+    busy.settle(4)
+    busy.send(approve("cid", command_id=next(_ids), device_time="2026-05-28T20:00:00Z"), 5)
+    busy.send(approve("tom", command_id=next(_ids), comment="let me in"), 6)
+    busy.send(rollback("cid", command_id=next(_ids)), 7)
+    stranger = "00000000-0000-4000-8000-00000000abcd"
+    busy.send(approve("dee", command_id=next(_ids), request_id=stranger, comment="who"), 8)
+    for worker, last in ((closed, reject("ann", command_id=next(_ids))), (ended, withdraw(command_id=next(_ids)))):
+        worker.send(submit(command_id=next(_ids)))
+        worker.send(last, 1)
+    closed.send(close(2, command_id=next(_ids)), 25 * org.HOUR)
+    return {"request": busy, "closed": closed, "withdrawn": ended}
+
+
+def sample(data: bytes) -> dict[str, Any]:
+    """The bytes, and what must be read from them."""
+    record = Record.decode(data)
+    return {
+        "format": data[0],
+        "hex": data.hex(),
+        "entity": record.entity,
+        "request_id": record.request_id,
+        "events": [plain(event) for event in record.events],
+        "made": {id_: list(made) for id_, made in record.made.items()},
+        "refusals": [[getattr(one, name) for name in Refusal.__slots__] for one in record.refusals.values()],
+        "emissions": [[getattr(one, name) for name in Emission.__slots__] for one in record.emissions],
+        "offset": record.offset,
+        "seq": record.seq,
+        "head": record.head,
+        "closes_at": record.closes_at,
+        "view": None if record.state is None else request_view(record.state),
+    }
+
+
+if __name__ == "__main__":
+    found = lives()
+    rows = {name: worker.stores[REQUESTS].rows for name, worker in found.items()}
+    rows["partition"] = found["request"].stores[CHAINS].rows
+    for name, held in rows.items():
+        (data,) = held.values()
+        path = Path(__file__).parent / "records" / f"{name}-{FORMAT}.json"
+        path.write_bytes(orjson.dumps(sample(data), option=orjson.OPT_INDENT_2))
