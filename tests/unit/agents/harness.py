@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from agents.barrier import process
 from agents.ports import Effects, Incoming, Output, Shard
 from agents.requests import CHAINS, REQUESTS, WINDOWS, RequestShard
 from schemas import topics
@@ -135,6 +137,36 @@ class Worker:
 def commit(effects: Effects, stores: Any) -> None:
     for table in effects.writes:
         stores[table].apply(effects.rows(table), 0)
+
+
+class MemoryLog:
+    """`agents.ports.Log` in memory; `largest` is the longest row that any table was given, in bytes."""
+
+    def __init__(self) -> None:
+        self.outputs: list[Output] = []
+        self.largest = 0
+
+    async def write_table(self, table: str, writes: Mapping[bytes, bytes | None]) -> int:
+        self.largest = max([self.largest, *(len(value or b"") for value in writes.values())])
+        return 0
+
+    async def write_outputs(self, outputs: Sequence[Output]) -> None:
+        self.outputs += outputs
+
+
+def work_through(shard: Shard, stores: Mapping[str, MemoryStore], records: Sequence[Incoming], batch: int) -> MemoryLog:
+    """All records through the real barrier, `batch` at a time."""
+    log = MemoryLog()
+
+    async def never(offset: int) -> None:
+        raise AssertionError(f"nothing waits for reference data up to {offset}")
+
+    async def work() -> None:
+        for start in range(0, len(records), batch):
+            await process(shard, records[start : start + batch], log, stores, never)
+
+    asyncio.run(work())
+    return log
 
 
 def feed(shard: Shard, store: Any, record: Incoming) -> list[Output]:
