@@ -32,11 +32,11 @@ CHAINS = "chains"
 #: Decoded records kept per partition (about 10 kB each).
 CACHED_RECORDS = 2000
 #: Bytes that keep a record below 1 MiB (a message of Kafka takes 4 MiB here). All events of a request, when a `Comment` is
-#: added, or anything else that carries text or a pool; 1,000 events without either, which always find room, come to 250 kB.
+#: added, or anything else that carries text or a pool; 1,000 events without either, which always find room, come to 150 kB.
 MAX_WITH_COMMENTS = 300_000
 MAX_WITH_TEXTS = 450_000
 #: What a record keeps of commands whose outputs are not in the log yet; one command more (20 kB) may follow it. A full record
-#: ends its batch: the outputs go out, and there is room again. With 64 refusals the record comes to 970 kB at most.
+#: ends its batch: the outputs go out, and there is room again. With 64 refusals the record comes to 840 kB at most.
 MAX_UNSETTLED = 200_000
 #: Longest `traceparent` that is handed on, in characters; that of version 00 has 55.
 MAX_TRACEPARENT = 128

@@ -6,7 +6,6 @@ A released applier is not edited in a way that changes the fold of events alread
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from schemas.events import (
@@ -21,6 +20,7 @@ from schemas.events import (
     Withdrawn,
 )
 from schemas.state import PENDING, LevelState, RequestState, Status, Vote
+from tables.changed import changed
 
 
 def evolve(state: RequestState | None, event: AnyEvent, request_id: str) -> RequestState:
@@ -80,7 +80,7 @@ def _submitted(event: Submitted, request_id: str) -> RequestState:
 
 
 def _next(state: RequestState, event: AnyEvent, **changes: Any) -> RequestState:
-    return replace(state, version=event.version, changed_version=event.version, updated_at=event.at, **changes)
+    return changed(state, version=event.version, changed_version=event.version, updated_at=event.at, **changes)
 
 
 def _replaced(state: RequestState, index: int, level: LevelState) -> tuple[LevelState, ...]:
@@ -107,7 +107,7 @@ def _approved(state: RequestState, event: Approved) -> RequestState:
     index = _index(state, event.level)
     level = state.levels[index]
     vote = Vote(event.actor_id, "approve", event.at, event.version, event.comment)
-    levels = _replaced(state, index, replace(level, votes=(*level.votes, vote)))
+    levels = _replaced(state, index, changed(level, votes=(*level.votes, vote)))
     return _next(state, event, **_advanced(levels, index))
 
 
@@ -115,7 +115,7 @@ def _rejected(state: RequestState, event: Rejected) -> RequestState:
     index = _index(state, event.level)
     level = state.levels[index]
     vote = Vote(event.actor_id, "reject", event.at, event.version, event.comment)
-    levels = _replaced(state, index, replace(level, votes=(*level.votes, vote)))
+    levels = _replaced(state, index, changed(level, votes=(*level.votes, vote)))
     return _next(state, event, levels=levels, open_index=None, status=Status.REJECTED)
 
 
@@ -123,7 +123,7 @@ def _rolled_back(state: RequestState, event: RolledBack) -> RequestState:
     index = _index(state, event.level)
     level = state.levels[index]
     votes = tuple(vote for vote in level.votes if vote.version != event.decision_version)
-    levels = _replaced(state, index, replace(level, votes=votes))
+    levels = _replaced(state, index, changed(level, votes=votes))
     return _next(state, event, levels=levels, open_index=index, status=PENDING[level.level])
 
 
@@ -138,17 +138,17 @@ def _reassigned(state: RequestState, event: Reassigned) -> RequestState:
     level = state.levels[index]
     gone = set(level.approvers) - set(event.approvers)
     votes = tuple(vote for vote in level.votes if vote.approver_id not in event.dropped)
-    levels = _replaced(state, index, replace(level, approvers=event.approvers, quorum=event.quorum, votes=votes))
+    levels = _replaced(state, index, changed(level, approvers=event.approvers, quorum=event.quorum, votes=votes))
     return _next(state, event, former_approvers=state.former_approvers | gone, **_advanced(levels, state.open_index))
 
 
 def _commented(state: RequestState, event: Commented) -> RequestState:
-    return replace(state, version=event.version, updated_at=event.at)
+    return changed(state, version=event.version, updated_at=event.at)
 
 
 def _window_closed(state: RequestState, event: WindowClosed) -> RequestState:
     finalized = event.status == "finalized"
-    return replace(
+    return changed(
         state,
         version=event.version,
         updated_at=event.at,

@@ -26,7 +26,7 @@ from tests.unit.agents.harness import (
     work_through,
     written,
 )
-from tests.unit.core.organisation import REQUEST_ID, START, approve, comment, new_id, reject, submit
+from tests.unit.core.organisation import REQUEST_ID, START, approve, comment, new_id, reject, rollback, submit, withdraw
 
 LARGEST_RECORD = 1024 * 1024
 BATCH = 500
@@ -198,7 +198,14 @@ def test_a_request_can_be_decided_when_it_holds_all_it_can() -> None:
     commands: list[CommandBase] = [submit(description="🎉" * 4000)]
     commands += [comment("sam", "🎉" * 4000, command_id=new_id()) for _ in range(40)]
     commands += [approve(who, comment="🎉" * 4000, command_id=new_id()) for who in ("ann", "cid", "eve")]
+    for _ in range(450):
+        commands += [rollback("eve", command_id=new_id()), approve("fay", command_id=new_id())]
+        commands += [rollback("fay", command_id=new_id()), approve("eve", command_id=new_id())]
+    commands += [reject("eve", comment="🎉" * 4000, command_id=new_id()) for _ in range(40)]
+    commands.append(withdraw(command_id=new_id()))
     log = decided(worker, records_of(commands))
     codes = [one["code"] for one in of_topic(log.outputs, topics.OUTCOMES)]
-    assert codes[1] is None and codes[30] == "too-many-events" and codes[-3:] == [None] * 3
-    assert log.largest < LARGEST_RECORD
+    assert codes[1] is None and codes[30] == "too-many-events" and codes[41:44] == [None] * 3
+    state = worker.record().state
+    assert state is not None and state.version >= 999 and codes[-2] is not None
+    assert 300_000 < log.largest < LARGEST_RECORD

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from schemas.base import plain
 from schemas.events import EVENT_LIST, EVENT_TYPES, AnyEvent, Submitted, action_of
 from schemas.state import Status
 from schemas.view import request_view
+from tables.changed import changed
 from tables.event_rows import LAYOUTS
 from tables.evolve import APPLIERS, fold
 from tables.record import FORMAT, REMEMBERED_REFUSALS, Emission, Record, Refusal, closes_at_of, seq_of
@@ -252,3 +253,16 @@ def test_window_keys_are_in_the_order_of_their_buckets() -> None:
         assert bucket_start(deadline) % BUCKET_S == 0
         assert bucket_start(deadline) * 1000 <= deadline < (bucket_start(deadline) + BUCKET_S) * 1000
         assert read_entry(window_key(deadline, "id"), window_value(deadline, 4)) == ("id", deadline, 4)
+
+
+def test_a_changed_copy_is_what_replace_makes_and_leaves_the_first_alone() -> None:
+    """A vote changes the request that an earlier audit record shows."""
+    state = approved().state
+    assert state is not None
+    copy = changed(state, version=99, former_approvers=frozenset({"ann"}))
+    assert copy == replace(state, version=99, former_approvers=frozenset({"ann"})) and state == approved().state
+    assert hash(changed(state.levels[0], quorum=7)) == hash(replace(state.levels[0], quorum=7))
+    with pytest.raises(KeyError):
+        changed(state, nothing=1)
+    with pytest.raises(FrozenInstanceError):
+        copy.version = 1  # type: ignore[misc]
