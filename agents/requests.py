@@ -282,7 +282,9 @@ class RequestShard:
     ) -> Emission:
         state, event = target.state, decision.event
         open_level = None if state is None or state.open_level is None else state.open_level.level
-        text = getattr(command, "comment", None) or getattr(command, "text", None)
+        # `vars` and not `getattr`: a model without the field would raise and catch an error each time.
+        asked, told = vars(command), {} if event is None else vars(event)
+        text = asked.get("comment") or asked.get("text")
         return Emission(
             offset=source.offset,
             command_id=command.command_id,
@@ -290,7 +292,7 @@ class RequestShard:
             actor_id=command.actor_id,
             roles=self._roles(command.actor_id),
             action=ACTIONS[type(command).__name__] if event is None else action_of(event),
-            level=getattr(event, "level", getattr(command, "level", open_level)),
+            level=told.get("level", asked.get("level", open_level)),
             at=at,
             version=(0 if state is None else state.version) if event is None else event.version,
             code=None if decision.refusal is None else decision.refusal.value,
@@ -363,7 +365,7 @@ def parse(record: Incoming) -> CommandBase:
 def _no_room(record: Record, addition: Addition) -> bool:
     """What carries neither text nor a pool always has room: a full request can still be decided and closed."""
     event = addition.event
-    if not (isinstance(event, Submitted | Reassigned) or getattr(event, "comment", None)):
+    if not (isinstance(event, Submitted | Reassigned) or vars(event).get("comment")):
         return False
     return record.size + addition.size > (MAX_WITH_COMMENTS if isinstance(event, Commented) else MAX_WITH_TEXTS)
 
