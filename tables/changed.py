@@ -26,9 +26,9 @@ def changed(value: T, **changes: Any) -> T:
     Raises:
         KeyError: there is no such field.
     """
-    cls = type(value)
+    cls: Any = type(value)
     read, setters, by_name = _parts(cls)
-    made = object.__new__(cls)
+    made: T = object.__new__(cls)
     for put, held in zip(setters, read(value), strict=True):
         put(made, held)
     for name, new in changes.items():
