@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from agents.fencing import FencedProducer
+from agents.fencing import FencedProducer, Rows
 from agents.ports import Output
 from schemas.envelope import Headers
 
@@ -14,27 +14,37 @@ FENCE_KEY = b"\x00fence"
 
 
 class KafkaLog:
-    """`changelogs` maps table names to topics; `outputs` are the topics a shard writes to besides."""
+    """`changelogs` maps table names to topics; `outputs` are the topics a shard writes to besides. `everywhere` gives, for
+    outputs that are not this shard's partition alone, how many partitions they have."""
 
     def __init__(
-        self, bootstrap: str, identity: str, partition: int, changelogs: Mapping[str, str], outputs: Sequence[str]
+        self,
+        bootstrap: str,
+        identity: str,
+        partition: int,
+        changelogs: Mapping[str, str],
+        outputs: Sequence[str],
+        everywhere: Mapping[str, int],
     ) -> None:
         self.identity = identity
         self._partition = partition
         self._changelogs = dict(changelogs)
         self._outputs = tuple(outputs)
+        self._everywhere = dict(everywhere)
         self._producer = FencedProducer(bootstrap, identity)
 
-    async def claim(self, partitions_of: Mapping[str, int]) -> None:
-        """Shut out every earlier owner. `partitions_of` gives, for outputs that are not this shard's partition alone, how
-        many partitions they have."""
+    async def claim(self) -> Mapping[str, int]:
+        """See `agents.host_ports.ShardLog`."""
         owned = [(topic, self._partition) for topic in self._changelogs.values()]
         for topic in self._outputs:
-            count = partitions_of.get(topic)
+            count = self._everywhere.get(topic)
             owned += [(topic, self._partition)] if count is None else [(topic, number) for number in range(count)]
         await self._producer.claim(owned)
-        for topic in self._changelogs.values():
-            await self._producer.append(topic, self._partition, [(FENCE_KEY, self.identity.encode(), [])])
+        marker: Rows = [(FENCE_KEY, self.identity.encode(), [])]
+        return {
+            table: await self._producer.append(topic, self._partition, marker)
+            for table, topic in self._changelogs.items()
+        }
 
     async def write_table(self, table: str, writes: Mapping[bytes, bytes | None]) -> int:
         """See `agents.ports.Log`."""

@@ -22,3 +22,10 @@ UNSTAFFED = Counter(
     "athena_worker_unstaffed_total", "Levels left with their old pool because no new one suffices: alert"
 )
 REFERENCE_OFFSET = Gauge("athena_worker_reference_offset", "Next offset of athena.reference to be applied")
+MISDATED = Counter(
+    "athena_worker_misdated_total", "Records set aside because a wrong clock had stamped them: replay, alert", ["topic"]
+)
+PARTITION_LAG = Gauge(
+    "athena_worker_partition_lag_records", "Records of a shard not yet committed", ["topic", "partition"]
+)
+CLUSTER_REACHABLE = Gauge("athena_worker_kafka_up", "1 when the broker answered the last question of the host")

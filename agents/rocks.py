@@ -29,6 +29,11 @@ class RocksStore:
         value: bytes | None = self._db.get(key)
         return value
 
+    def applied(self) -> int:
+        """The changelog offset up to which the store holds the table, -1 for none. Recovery and `apply` both keep it."""
+        found = self._db.get(self._offset_key)
+        return -1 if found is None else int(found)
+
     def apply(self, writes: dict[bytes, bytes | None], changelog_offset: int) -> None:
         """Write values and the changelog offset they reach, in one atomic batch."""
         batch = rocksdict.WriteBatch(raw_mode=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from agents.barrier import CaughtUp, process
 from agents.metrics import BATCH_RECORDS, BATCH_SECONDS
+from agents.misdated import Misdated
 from agents.ports import Incoming, Log, Shard, Store
 
 #: Records decided together at most, and records held in memory at most, per shard.
@@ -19,6 +20,8 @@ MAX_QUEUED = 2000
 #: A batch that takes longer than this is stuck: the process ends and starts again.
 BATCH_TIMEOUT_S = 90.0
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
@@ -26,6 +29,18 @@ class Arrived:
 
     record: Incoming
     acknowledge: Callable[[], Any]
+
+
+class BatchClock(Protocol):
+    """See `agents.clock.ClockGuard`."""
+
+    def agrees(self, newest: int) -> bool: ...
+
+    async def horizon(self, stamps: Sequence[int]) -> int: ...
+
+
+class _Revoked(Exception):
+    """The shard is given up while a batch waits for something outside: what is not decided comes again."""
 
 
 class ShardRunner:
@@ -37,28 +52,29 @@ class ShardRunner:
         log: Log,
         stores: Mapping[str, Store],
         caught_up: CaughtUp,
-        clock_ready: Callable[[int], Awaitable[None]],
+        clock: BatchClock,
         failed: Callable[[BaseException], None],
     ) -> None:
         self._shard = shard
         self._log = log
         self._stores = stores
         self._caught_up = caught_up
-        self._clock_ready = clock_ready
+        self._clock = clock
         self._failed = failed
         self._queue: deque[Arrived] = deque()
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._held = False
         self._task = asyncio.create_task(self._run(), name="shard-runner")
 
     async def put(self, arrived: Arrived) -> None:
         """Queue a record; waits while the queue is full."""
-        while len(self._queue) >= MAX_QUEUED and not self._stopping:
+        while len(self._queue) >= MAX_QUEUED and not self._stopping.is_set():
             self._room.clear()
             await self._room.wait()
-        if not self._stopping:
+        if not self._stopping.is_set():
             self._queue.append(arrived)
             self._arrived.set()
 
@@ -66,13 +82,20 @@ class ShardRunner:
     def waiting(self) -> int:
         return len(self._queue)
 
+    @property
+    def held(self) -> bool:
+        """Whether a batch waits for the clocks: no stand-still of ours."""
+        return self._held
+
     async def stop(self, timeout: float) -> None:
         """Finish the batch in hand, drop what is queued (it is not acknowledged, so it comes again).
+
+        A batch that only waits, for the clocks or for reference data, is dropped from there on.
 
         Raises:
             TimeoutError: the batch did not end within `timeout` seconds.
         """
-        self._stopping = True
+        self._stopping.set()
         self._queue.clear()
         self._arrived.set()
         self._room.set()
@@ -81,11 +104,13 @@ class ShardRunner:
 
     async def _run(self) -> None:
         try:
-            while not self._stopping:
+            while not self._stopping.is_set():
                 await self._arrived.wait()
                 self._arrived.clear()
-                while self._queue and not self._stopping:
+                while self._queue and not self._stopping.is_set():
                     await self._batch()
+        except _Revoked:
+            return
         except Exception as error:
             self._failed(error)
 
@@ -93,11 +118,39 @@ class ShardRunner:
         taken = [self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))]
         self._room.set()
         records = [one.record for one in taken]
-        await self._clock_ready(max(record.timestamp for record in records))
+        shard = await self._trusted([record.timestamp for record in records])
         started = time.monotonic()
         async with asyncio.timeout(BATCH_TIMEOUT_S):
-            await process(self._shard, records, self._log, self._stores, self._caught_up)
+            await process(shard, records, self._log, self._stores, self._wait_for_reference)
         for one in taken:
             one.acknowledge()
         BATCH_RECORDS.observe(len(taken))
         BATCH_SECONDS.observe(time.monotonic() - started)
+
+    async def _trusted(self, stamps: Sequence[int]) -> Shard:
+        """The shard, once records with these append times may be decided."""
+        newest = max(stamps)
+        if self._clock.agrees(newest):
+            return self._shard
+        self._held = True
+        try:
+            horizon = await self._unless_revoked(self._clock.horizon(stamps))
+        finally:
+            self._held = False
+        return self._shard if newest <= horizon else Misdated(self._shard, horizon)
+
+    async def _wait_for_reference(self, offset: int) -> None:
+        # What was decided before is written and acknowledged: dropping the rest leaves the shard as its log has it.
+        await self._unless_revoked(self._caught_up(offset))
+
+    async def _unless_revoked(self, waiting: Awaitable[T]) -> T:
+        work = asyncio.ensure_future(waiting)
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise _Revoked
+            return work.result()
+        finally:
+            work.cancel()
+            stopped.cancel()

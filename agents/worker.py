@@ -12,7 +12,9 @@ from prometheus_client import start_http_server
 from yarl import URL
 
 from agents.consumer import PromptTransport
-from agents.host import EXIT_FAILED, ShardHost, die
+from agents.exits import EXIT_FAILED, bound_shutdown, die
+from agents.host import ShardHost
+from agents.kafka_cluster import kafka_world
 from agents.ports import Incoming
 from agents.reference import CATALOG
 from agents.requests import CHAINS, REQUESTS, WINDOWS
@@ -62,6 +64,23 @@ class WorkerApp(faust.App):  # type: ignore[misc]
         await super().on_stop()
 
 
+class BoundedWorker(faust.Worker):  # type: ignore[misc]
+    """Ends within a bound when it is asked to, whatever it was doing."""
+
+    def _on_sigterm(self) -> None:
+        bound_shutdown()
+        super()._on_sigterm()
+
+    def _on_sigint(self) -> None:
+        bound_shutdown()
+        super()._on_sigint()
+
+
+def recovered(app: faust.App) -> int:
+    """Changes while Faust recovers tables."""
+    return sum(offset or 0 for offset in app.tables.recovery.active_offsets.values())
+
+
 def create(settings: Settings) -> WorkerApp:
     """The app, not started. Reads no network."""
     app = WorkerApp(
@@ -93,7 +112,9 @@ def create(settings: Settings) -> WorkerApp:
         worker_redirect_stdouts=False,
     )
     tables: dict[str, Any] = {}
-    app.host = ShardHost(settings, tables.__getitem__, lambda: app.consumer_generation_id)
+    app.host = ShardHost(
+        kafka_world(settings, tables.__getitem__, lambda: app.consumer_generation_id, lambda: recovered(app))
+    )
 
     def table(name: str, partitions: int, cls: Any = faust.Table, **options: Any) -> Any:
         made = cls(
@@ -169,7 +190,7 @@ def run(settings: Settings) -> None:
         raise SystemExit(EXIT_REFUSED)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     start_http_server(settings.metrics_port, addr=settings.metrics_host)
-    worker = faust.Worker(
+    worker = BoundedWorker(
         create(settings), loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False
     )
     worker.execute_from_commandline()

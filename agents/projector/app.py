@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import os
 import signal
-import sys
-import threading
 import time
 from typing import Any
 
@@ -18,11 +14,14 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 from yarl import URL
 
+from agents.exits import EXIT_STALLED, bound_shutdown
+from agents.exits import end as _end
 from agents.projector import metrics
 from agents.projector.consumer import PollConsumer, PollSchema, PollTransport
 from agents.projector.projector import Projector
 from agents.projector.record import Poison
 from agents.projector.store import Store, Unavailable
+from agents.watchdog import Place, Watchdog
 from ops import logging as logs
 from ops.settings import Settings
 from ops.stack.errors import StackError
@@ -37,12 +36,9 @@ POLL_RECORDS = 500
 LAG_LIMIT = 5_000
 WATCH_INTERVAL = 2.0
 COMMIT_INTERVAL = 5.0
-#: Seconds without progress while there is lag and PostgreSQL answers: the process is stuck, and ends.
-STALL_LIMIT = 60.0
 #: Seconds the metric says "stopped" before the process ends, so that it is scraped.
 STOP_LINGER = 10.0
-SHUTDOWN_LIMIT = 10.0
-EXIT_STOPPED, EXIT_STALLED, EXIT_CRASHED, EXIT_REFUSED = 70, 71, 1, 3
+EXIT_STOPPED, EXIT_CRASHED, EXIT_REFUSED = 70, 1, 3
 
 
 class ProjectorApp(faust.App):  # type: ignore[misc]
@@ -88,19 +84,27 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
     async def watch(self) -> None:
         """Keep the gauges, commit for lag tools, and end the process when it stands still."""
         committed = time.monotonic()
+        watchdog: Watchdog[int] = Watchdog()
         while not self.should_stop:
             await asyncio.sleep(WATCH_INTERVAL)
-            lag = self._measure()
-            stalled = time.monotonic() - self.projector.progress_at
-            if lag == 0 or self.projector.waiting_for_database:
-                self.projector.progress_at = time.monotonic()
-            elif stalled > STALL_LIMIT:
-                log.critical("no progress although there is lag; ending", seconds=round(stalled), lag=lag)
+            reason = self._verdict(watchdog, self._measure(), time.monotonic())
+            if reason is not None:
+                log.critical("the projector stands still; ending", reason=reason, exit_code=EXIT_STALLED)
                 _end(EXIT_STALLED)
             if time.monotonic() - committed > COMMIT_INTERVAL:
                 committed = time.monotonic()
                 await self._commit()
             await self._look_for_rebuild()
+
+    def _verdict(self, watchdog: Watchdog[int], places: dict[int, Place], now: float) -> str | None:
+        if self.projector.waiting_for_database:
+            watchdog.excused(now)
+            return None
+        # No partition to read from: the group has not given one yet, or the seek to the applied offsets does not succeed. A
+        # projector too many has none for ever, and nothing to do.
+        if not places and self.poll_consumer.assigned():
+            return watchdog.opening(now, 0)
+        return watchdog.working(now, places)
 
     async def _look_for_rebuild(self) -> None:
         """Notice offsets that were set back (`athena projector rebuild`) although nothing new arrives; a sign of life, too."""
@@ -113,9 +117,9 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
                 log.warning("the offsets in PostgreSQL were set back; going there", offsets=found)
                 self.poll_consumer.resync()
 
-    def _measure(self) -> int:
-        """The lag of all assigned partitions together; sets the gauges."""
-        total = 0
+    def _measure(self) -> dict[int, Place]:
+        """Where each partition that is read stands; sets the gauges."""
+        places = {}
         reading = self.poll_consumer.applied()
         for tp, read in reading.items():
             applied = self.projector.applied.get(tp.partition, 0)
@@ -124,12 +128,13 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
                 applied = max(applied, self.poll_consumer.position_of(tp) or 0)
             end = self.poll_consumer.highwater(tp) or 0
             lag = max(0, end - applied)
-            total += lag
+            places[tp.partition] = Place(applied, lag)
             metrics.LAG.labels(tp.partition).set(lag)
             metrics.NEXT_OFFSET.labels(tp.partition).set(applied)
+        total = sum(place.lag for place in places.values())
         ready = bool(reading) and not self.projector.waiting_for_database and total < LAG_LIMIT
         metrics.READY.set(1 if ready else 0)
-        return total
+        return places
 
     async def _commit(self) -> None:
         """Tell the group coordinator where we are; only lag tools read it."""
@@ -245,25 +250,10 @@ async def _main(settings: Settings) -> int:
                 log.error("the projector crashed", error=repr(failed.exception() if failed else app._crash_reason))
                 code = EXIT_CRASHED
                 break
-        _bound_shutdown(code)
+        bound_shutdown(code)
         watch.cancel()
         await app.stop()
         await app.projector.store.close()
     except Exception:
         log.exception("the projector did not stop cleanly")
     return code
-
-
-def _bound_shutdown(code: int) -> None:
-    """End the process anyway when stopping takes too long."""
-    timer = threading.Timer(SHUTDOWN_LIMIT, _end, args=(code,))
-    timer.daemon = True
-    timer.start()
-
-
-def _end(code: int) -> None:
-    """End the process now; Kafka's consumer thread does not keep it."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

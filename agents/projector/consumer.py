@@ -21,6 +21,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from faust import Schema
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -87,8 +88,15 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
         self._written.set()
 
     def applied(self) -> dict[TP, int]:
-        """Where reading is, by partition."""
-        return dict(self._next)
+        """Where reading is, by partition; nothing before the offsets that PostgreSQL names were sought."""
+        return dict(self._next) if self._sought else {}
+
+    def assigned(self) -> bool:
+        """Whether the group has given us a partition of `athena.audit`."""
+        try:
+            return any(tp.topic == topics.AUDIT for tp in self.assignment())
+        except ConsumerNotStarted:
+            return False
 
     def position_of(self, tp: TP) -> int | None:
         """Where the next fetched record would be: past control records, which are never handed out."""

@@ -35,7 +35,6 @@ class Projector:
     ) -> None:
         self.store = store
         self.applied: dict[int, int] = {}
-        self.progress_at = time.monotonic()
         self.waiting_for_database = False
         self._current_epoch = current_epoch
         self._resync = resync
@@ -121,7 +120,6 @@ class Projector:
 
     def _count(self, poll: Poll, batch: Batch, seconds: float) -> None:
         self.applied.update(batch.nexts)
-        self.progress_at = time.monotonic()
         metrics.BATCHES.inc()
         metrics.RECORDS.inc(sum(len(part.records) for part in poll.slices))
         metrics.SECONDS.observe(seconds)

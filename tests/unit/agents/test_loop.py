@@ -10,11 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from agents import clock as agents_clock
 from agents import runner as agents_runner
 from agents import sweep as agents_sweep
 from agents.barrier import process
-from agents.clock import MAX_SKEW_MS, ClockGuard
 from agents.ports import BatchFull, Effects, Fenced, Incoming, NotYet, Output
 from agents.requests import REQUESTS, WINDOWS
 from agents.runner import Arrived, ShardRunner
@@ -102,6 +100,31 @@ async def at_once(_: int) -> None:
     return None
 
 
+class Gate:
+    """A clock that agrees once it is opened; `horizon` is the latest time that it lets through."""
+
+    def __init__(self, horizon: int = 1 << 60) -> None:
+        self.open = asyncio.Event()
+        self.asked = 0
+        self._horizon = horizon
+
+    def agrees(self, newest: int) -> bool:
+        return self.open.is_set() and newest <= self._horizon
+
+    async def horizon(self, stamps: Sequence[int]) -> int:
+        self.asked += 1
+        await self.open.wait()
+        return self._horizon
+
+
+class Agreed(Gate):
+    def agrees(self, newest: int) -> bool:
+        return True
+
+
+AGREED = Agreed()
+
+
 def test_state_is_acknowledged_before_outputs_and_outputs_before_the_offset() -> None:
     """After a crash somebody was told of what never happened, or what happened is told to nobody."""
     diary, shard, waited = Diary(), Echo(), []
@@ -166,7 +189,7 @@ def test_nothing_goes_on_after_a_write_failed(fails: str) -> None:
     acknowledged: list[int] = []
 
     async def work() -> None:
-        runner = ShardRunner(Echo(), diary, stores, at_once, at_once, failures.append)
+        runner = ShardRunner(Echo(), diary, stores, at_once, AGREED, failures.append)
         for offset in range(3):
             await runner.put(Arrived(incoming(b"", offset), partial(acknowledged.append, offset)))
         await until(lambda: bool(failures))
@@ -184,7 +207,7 @@ def test_a_runner_decides_in_order_and_acknowledges_after_the_outputs() -> None:
 
     async def work() -> None:
         runner = ShardRunner(
-            shard, diary, {"a": diary.store("a")}, at_once, at_once, lambda error: pytest.fail(repr(error))
+            shard, diary, {"a": diary.store("a")}, at_once, AGREED, lambda error: pytest.fail(repr(error))
         )
         for offset in range(1200):
             await runner.put(Arrived(incoming(b"", offset), partial(acknowledged.append, offset)))
@@ -201,14 +224,11 @@ def test_a_runner_decides_in_order_and_acknowledges_after_the_outputs() -> None:
 def test_a_full_queue_holds_the_sender_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backlog fills the memory, and the process is killed."""
     monkeypatch.setattr(agents_runner, "MAX_QUEUED", 4)
-    gate = asyncio.Event()
-
-    async def closed(_: int) -> None:
-        await gate.wait()
+    gate = Gate()
 
     async def work() -> None:
         diary, shard = Diary(), Echo()
-        runner = ShardRunner(shard, diary, {}, at_once, closed, lambda error: pytest.fail(repr(error)))
+        runner = ShardRunner(shard, diary, {}, at_once, gate, lambda error: pytest.fail(repr(error)))
 
         async def feed() -> None:
             for offset in range(20):
@@ -218,7 +238,7 @@ def test_a_full_queue_holds_the_sender_back(monkeypatch: pytest.MonkeyPatch) -> 
         for _ in range(50):
             await asyncio.sleep(0)
         assert not feeder.done() and runner.waiting <= 4
-        gate.set()
+        gate.open.set()
         await feeder
         await until(lambda: len(shard.handled) == 20)
         await runner.stop(1)
@@ -235,7 +255,7 @@ def test_a_batch_that_stands_still_ends_the_process(monkeypatch: pytest.MonkeyPa
         await asyncio.Event().wait()
 
     async def work() -> None:
-        runner = ShardRunner(Echo(), Diary(), {}, never, at_once, failures.append)
+        runner = ShardRunner(Echo(), Diary(), {}, never, AGREED, failures.append)
         await runner.put(Arrived(incoming(b"", 5), lambda: pytest.fail("acknowledged")))
         await until(lambda: bool(failures))
         await runner.stop(1)
@@ -254,7 +274,7 @@ def test_stopping_ends_the_batch_in_hand_and_drops_the_rest() -> None:
             await gate.wait()
 
     async def work() -> None:
-        runner = ShardRunner(shard, Slow(), {}, at_once, at_once, lambda error: pytest.fail(repr(error)))
+        runner = ShardRunner(shard, Slow(), {}, at_once, AGREED, lambda error: pytest.fail(repr(error)))
         await runner.put(Arrived(incoming(b"", 1), lambda: acknowledged.append(1)))
         await until(lambda: shard.handled == [1])
         await runner.put(Arrived(incoming(b"", 2), lambda: acknowledged.append(2)))
@@ -267,60 +287,67 @@ def test_stopping_ends_the_batch_in_hand_and_drops_the_rest() -> None:
     assert acknowledged == [1] and shard.handled == [1]
 
 
-# --- clocks --------------------------------------------------------------------------------------------------------------
-
-
-def test_nothing_is_decided_while_the_clocks_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broker an hour ahead takes everybody's right to roll back."""
-    monkeypatch.setattr(agents_clock, "PROBE_EVERY_S", 0.005)
-    monkeypatch.setattr(agents_clock, "PROBE_WHILE_SKEWED_S", 0.005)
-    ahead = 0
-
-    async def probe() -> int:
-        await asyncio.sleep(0)
-        return START + ahead
+def test_a_batch_that_waits_for_the_clocks_does_not_hold_up_a_rebalance() -> None:
+    """A worker whose clock is wrong would be killed at each rebalance, and all its partitions recovered for nothing."""
+    gate, shard = Gate(), Echo()
 
     async def work() -> None:
-        nonlocal ahead
-        guard = ClockGuard(lambda: START)
-        watch = asyncio.create_task(guard.watch(probe))
-        await guard.ready(START)
-        for wrong in (HOUR, -HOUR, MAX_SKEW_MS + 1, -MAX_SKEW_MS - 1):
-            ahead = wrong
-            await until(lambda: not guard.sane)
-            waiting = asyncio.create_task(guard.ready(START))
-            await asyncio.sleep(0.03)
-            assert not waiting.done()
-            ahead = MAX_SKEW_MS
-            await waiting
-            assert guard.sane
-        watch.cancel()
+        runner = ShardRunner(shard, Diary(), {}, at_once, gate, lambda error: pytest.fail(repr(error)))
+        await runner.put(Arrived(incoming(b"", 1), lambda: pytest.fail("acknowledged")))
+        await until(lambda: runner.held and gate.asked == 1)
+        await runner.stop(1)
+        assert not runner.held
 
     run(work)
+    assert shard.handled == []
 
 
-def test_a_batch_from_the_future_stops_deciding_before_the_next_probe() -> None:
-    """The seconds between two probes are enough to close windows an hour early."""
-    asked = 0
+def test_a_batch_that_waits_for_reference_data_does_not_hold_up_a_rebalance() -> None:
+    """A gateway that reads faster than this worker would make it miss a rebalance, and lose all its partitions."""
+    diary, shard = Diary(), Echo()
+    waits = asyncio.Event()
 
-    async def probe() -> int:
-        nonlocal asked
-        asked += 1
-        return START
+    async def never(_: int) -> None:
+        waits.set()
+        await asyncio.Event().wait()
 
     async def work() -> None:
-        guard = ClockGuard(lambda: START)
-        waiting = asyncio.create_task(guard.ready(START + MAX_SKEW_MS + 1))
-        await asyncio.sleep(0.01)
-        assert not waiting.done() and not guard.sane
-        watch = asyncio.create_task(guard.watch(probe))
-        await waiting
-        assert asked >= 1
-        await guard.ready(START + MAX_SKEW_MS)
-        await guard.ready(START - HOUR)  # a backlog is no wrong clock
-        watch.cancel()
+        stores = {"a": diary.store("a")}
+        runner = ShardRunner(shard, diary, stores, never, AGREED, lambda error: pytest.fail(repr(error)))
+        for offset in (4, 5):
+            await runner.put(Arrived(incoming(b"", offset), lambda: pytest.fail("acknowledged")))
+        await waits.wait()
+        await runner.stop(1)
 
     run(work)
+    assert shard.handled == [4], "5 still waits"
+    assert diary.lines == ["changelog a", "store a 7", "outputs 1"], "what was decided is written whole"
+
+
+def test_a_record_beyond_the_horizon_becomes_a_dead_letter_and_the_rest_is_decided() -> None:
+    """A broker whose clock was an hour ahead leaves records that would close windows an hour early."""
+    shard, acknowledged = Echo(), []
+    gate = Gate(START)
+    gate.open.set()
+    sent: list[Output] = []
+
+    class Kept(Diary):
+        async def write_outputs(self, outputs: Sequence[Output]) -> None:
+            sent.extend(outputs)
+
+    async def work() -> None:
+        runner = ShardRunner(shard, Kept(), {}, at_once, gate, lambda error: pytest.fail(repr(error)))
+        body = orjson.dumps({"command_id": "c2"})
+        for offset, at in ((1, START), (2, START + 1), (3, START - HOUR)):
+            await runner.put(Arrived(incoming(body, offset, at=at), partial(acknowledged.append, offset)))
+        await until(lambda: len(acknowledged) == 3)
+        await runner.stop(1)
+
+    run(work)
+    assert shard.handled == [1, 3]
+    told = [(one.topic, orjson.loads(one.value or b"")) for one in sent if one.value]
+    assert [(topic, body["offset"]) for topic, body in told] == [(topics.DEAD_LETTERS, 2), (topics.OUTCOMES, 2)]
+    assert told[1][1]["status"] == "failed" and "replay" in told[0][1]["error"]
 
 
 # --- windows -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,39 @@
+"""How the worker's process ends itself: at once, without committing anything; the supervisor starts it again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from typing import NoReturn
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+EXIT_FAILED, EXIT_STALLED, EXIT_FENCED = 70, 71, 75
+#: From the signal to the end of the process, in seconds; the supervisor kills after 10.
+SHUTDOWN_LIMIT_S = 9.0
+
+
+def die(reason: str, code: int, error: BaseException | None = None) -> NoReturn:
+    """End the process without committing anything."""
+    log.critical(reason, exit_code=code, exc_info=error)
+    end(code)
+
+
+def end(code: int) -> NoReturn:
+    """End the process now; no thread of a Kafka client keeps it."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def bound_shutdown(code: int = 0, limit_s: float = SHUTDOWN_LIMIT_S) -> threading.Timer:
+    """End the process with `code` after `limit_s` seconds whatever hangs: what was not acknowledged comes again."""
+    timer = threading.Timer(limit_s, end, args=(code,))
+    timer.daemon = True
+    timer.start()
+    return timer

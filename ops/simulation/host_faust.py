@@ -1,0 +1,212 @@
+"""Faust around a real `ShardHost`: how it joins, recovers, delivers and commits, after faust-streaming 0.15.3.
+
+What is copied on purpose: revoked and assigned come one after the other, but the recovery of an earlier assignment runs on until
+the tables of the next one are claimed; a record carries the generation in which it was taken from the fetcher; acknowledgements
+know no generation, and are forgotten when partitions are revoked, not when they come late; offsets are committed up to the first
+gap in them, by the rule of `Consumer._new_offset`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict, deque
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from agents.host import ShardHost
+from agents.host_ports import Key, Unreachable, World
+from agents.ports import Incoming
+from agents.runner import Arrived
+from agents.topology import CHANGELOGS, TABLES
+from ops.simulation.broker import Broker, Row
+from ops.simulation.host_group import Group
+from ops.simulation.host_loop import Life
+from ops.simulation.host_network import Network
+from ops.simulation.host_world import Disk
+
+T = TypeVar("T")
+
+HEARTBEAT_S, COMMIT_S = 2.0, 1.0
+BUFFERED = 16
+
+
+class SimulatedFaust:
+    """The Faust app of one life of a worker. `on_opened` is called after each `open` of the host."""
+
+    def __init__(
+        self,
+        life: Life,
+        broker: Broker,
+        group: Group,
+        network: Network,
+        disk: Callable[[Key, str], Disk],
+        rng: random.Random,
+        on_opened: Callable[[SimulatedFaust], None],
+        crash: Callable[[str, Exception], None],
+    ) -> None:
+        self.life = life
+        self.generation = 0
+        self.assigned: frozenset[Key] = frozenset()
+        self.host: ShardHost
+        self._broker = broker
+        self._group = group
+        self._network = network
+        self._disk = disk
+        self._rng = rng
+        self._on_opened = on_opened
+        self._crash = crash
+        self._flow = False
+        self._position: dict[Key, int] = {}
+        self._committed: dict[Key, int] = {}
+        self.acked: defaultdict[Key, set[int]] = defaultdict(set)
+        self._buffers: dict[str, deque[tuple[Key, Row, int]]] = {topic: deque() for topic in TABLES}
+        self._recovery: asyncio.Task[None] | None = None
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def run_with(self, world: World) -> None:
+        """Make the host."""
+        self.host = ShardHost(world)
+
+    async def start(self) -> None:
+        """Start the host, then join the group and go on for ever."""
+        await self.host.start()
+        for work in (self._coordinate(), self._fetch(), self._commit(), *(self._deliver(topic) for topic in TABLES)):
+            self.tasks.append(asyncio.create_task(work))
+
+    async def stop(self) -> None:
+        """As after SIGTERM: the host first, then the last commit. A static member does not leave the group."""
+        await self.host.stop()
+        self._flow = False
+        await self._commit_now()
+        for task in (*self.tasks, *filter(None, (self._recovery,))):
+            task.cancel()
+
+    async def _coordinate(self) -> None:
+        while True:
+            answer = await self._network.ask(lambda: self._group.join(self.life.name, self.life), 3600)
+            # Faust takes the new generation over from the consumer's thread, before anybody is told of the assignment.
+            self.generation, assigned = await answer
+            # So does Kafka's own client: what it fetched for the last assignment is void.
+            self._position.clear()
+            await self._on_assigned(assigned)
+            while await self._heartbeat():  # noqa: ASYNC110 - the group answers, nobody announces
+                await asyncio.sleep(HEARTBEAT_S * self._rng.uniform(0.2, 1.0))
+            await self._on_revoked()
+
+    async def _heartbeat(self) -> bool:
+        try:
+            return await self._network.ask(
+                lambda: self._group.heartbeat(self.life.name, self.life, self.generation), HEARTBEAT_S
+            )
+        except Unreachable:
+            return True
+
+    async def _on_revoked(self) -> None:
+        self._flow = False
+        self._position.clear()
+        self.acked.clear()
+        self._committed.clear()
+        for buffer in self._buffers.values():
+            # What a stream has taken already stays with it.
+            if self._rng.random() < 0.5:
+                buffer.clear()
+        await asyncio.sleep(0)
+        await self.host.pause()
+
+    async def _on_assigned(self, assigned: frozenset[Key]) -> None:
+        self.assigned = assigned
+        generation = self.generation
+        await asyncio.sleep(0)
+        await self.host.claim(assigned)
+        # The other tables come next; only then an earlier recovery is told to end.
+        await asyncio.sleep(self._rng.choice((0, 0.01, 0.3)))
+        if self._recovery is not None:
+            self._recovery.cancel()
+        self._recovery = asyncio.create_task(self._recover(assigned, generation))
+
+    async def _recover(self, assigned: frozenset[Key], generation: int) -> None:
+        for key in sorted(assigned):
+            for table in TABLES[key[0]]:
+                place = CHANGELOGS[table], key[1]
+                store = self._disk(key, table)
+                end = await self._insist(partial(self._broker.end, *place))
+                while store.offset + 1 < end:
+                    count = self._rng.randint(1, 40)
+                    store.replay(await self._insist(partial(self._rows, place, store.offset + 1, count)))
+        try:
+            await self.host.open()
+        except Exception as error:
+            self._crash("the shards could not be opened", error)
+            return
+        self._on_opened(self)
+        if self.generation != generation:
+            return
+        found = await self._insist(lambda: {key: self._broker.committed.get(key, 0) for key in assigned})
+        self._committed = dict(found)
+        self._position = dict(found)
+        self._flow = True
+
+    async def _fetch(self) -> None:
+        while True:
+            await asyncio.sleep(self._rng.choice((0.01, 0.05, 0.3)))
+            for key in sorted(self.assigned):
+                buffer = self._buffers[key[0]]
+                if not self._flow or len(buffer) >= BUFFERED:
+                    continue
+                # A recovery may resume the flow of the next assignment: then Kafka's own client begins at what is committed.
+                start = self._position.setdefault(key, self._broker.committed.get(key, 0))
+                try:
+                    rows = await self._network.ask(partial(self._rows, key, start, self._rng.randint(1, 6)))
+                except Unreachable:
+                    continue
+                if self._flow and self._position.get(key) == start:
+                    buffer.extend((key, row, self.generation) for row in rows)
+                    self._position[key] = start + len(rows)
+
+    async def _deliver(self, topic: str) -> None:
+        """The agent of one topic: it may hold a record of an assignment that is over."""
+        buffer = self._buffers[topic]
+        while True:
+            while not buffer:  # noqa: ASYNC110 - a poll is as good here
+                await asyncio.sleep(0.01)
+            key, row, generation = buffer.popleft()
+            record = Incoming(*key, row.offset, row.timestamp, row.key, row.value, row.headers)
+            await asyncio.sleep(self._rng.choice((0, 0, 0.005, 0.1)))
+            await self.host.dispatch(key, Arrived(record, partial(self.acked[key].add, row.offset)), generation)
+
+    async def _commit(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_S)
+            await self._commit_now()
+
+    async def _commit_now(self) -> None:
+        offsets = {key: offset for key in sorted(self.acked) if (offset := self._committable(key)) is not None}
+        mine = {key: offset for key, offset in offsets.items() if key in self.assigned}
+        if not mine:
+            return
+        generation = self.generation
+        try:
+            done = await self._network.ask(partial(self._group.commit, self.life, self.life.name, generation, mine), 5)
+        except Unreachable:
+            return
+        if done:
+            self._committed.update(mine)
+
+    def _committable(self, key: Key) -> int | None:
+        """`Consumer._new_offset` and `_should_commit`: the first run of acknowledged offsets, which is then forgotten."""
+        acked, committed = sorted(self.acked[key]), self._committed.get(key, 0)
+        if not acked or (committed and acked[0] - committed > 1):
+            return None
+        end = acked[0]
+        while end in self.acked[key]:
+            self.acked[key].discard(end)
+            end += 1
+        return end if end > committed else None
+
+    def _rows(self, place: Key, start: int, count: int) -> list[Row]:
+        return self._broker.rows(*place)[start : start + count]
+
+    async def _insist(self, apply: Callable[[], T]) -> T:
+        return await self._network.ask(apply, 3600)
