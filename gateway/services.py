@@ -33,6 +33,7 @@ from gateway.streams.security import SecurityLog
 from ops.reference import ReferenceFollower
 from ops.settings import Settings, require_secret
 from schemas.catalog import Catalog
+from schemas.notes import NoteError, VerifierKey
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +69,9 @@ class Services:
         self.limits = Limits(on=settings.rate_limits == "on")
         #: One verification of all chains at a time.
         self.verification = asyncio.Semaphore(1)
+        #: And a few of one request's: each reads from Kafka over connections of its own.
+        self.verification_of_one = asyncio.Semaphore(4)
+        self.vkeys = _vkeys(settings.checkpoint_vkeys)
         self.started = False
         self.stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -153,6 +157,13 @@ class Services:
             with contextlib.suppress(Problem):
                 await commands.forget_old(self.database)
             await asyncio.sleep(_CLEANING_SECONDS)
+
+
+def _vkeys(text: str) -> list[VerifierKey]:
+    try:
+        return [VerifierKey.parse(line) for line in text.splitlines() if line.strip()]
+    except NoteError as error:
+        raise SystemExit(f"ATHENA_CHECKPOINT_VKEYS: {error}") from error
 
 
 async def _answers(ask: Callable[[], Awaitable[None]]) -> bool:

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from schemas import topics
 from schemas.audit import AuditRecord
 from schemas.base import SCHEMA_VERSION
+from schemas.checkpoints import CheckpointRecord
 from schemas.commands import COMMANDS
 from schemas.outcomes import DeadLetter, Notification, Outcome
 from schemas.reference import ENTITIES, REFERENCE_COMMANDS
@@ -31,6 +32,12 @@ _CONTENTS: dict[str, tuple[str, TypeAdapter[Any], str, str]] = {
     ),
     topics.REFERENCE: ("Entity", ENTITIES, "<kind>:<id>; a null value removes it", "worker"),
     topics.AUDIT: ("AuditRecord", TypeAdapter(AuditRecord), "request id, or the entity's key", "worker"),
+    topics.CHECKPOINTS: (
+        "Checkpoint",
+        TypeAdapter(CheckpointRecord),
+        "the log's origin",
+        "projector (its checkpointer)",
+    ),
     topics.SECURITY: ("SecurityEvent", TypeAdapter(SecurityEvent), "user id", "gateway"),
     topics.OUTCOMES: ("Outcome", TypeAdapter(Outcome), "request id, or the entity's key", "worker"),
     topics.NOTIFICATIONS: ("Notification", TypeAdapter(Notification), "request id", "worker"),

@@ -45,6 +45,24 @@ class Settings(BaseSettings):
     cursor_key: SecretStr = Field(
         SecretStr(""), description="gateway: secret that signs list cursors, at least 32 characters"
     )
+    installation: str = Field(
+        "athena.local",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,99}$",
+        description="name of this installation in its checkpoints; set once",
+    )
+    checkpoint_key: SecretStr = Field(
+        SecretStr(""), description="projector: Ed25519 private key in PEM that signs the checkpoints of the audit log"
+    )
+    checkpoint_vkeys: str = Field(
+        "",
+        description="gateway: verifier keys, one a line, that `GET /audit/verify` trusts; none: checkpoints are not looked at",
+    )
+    checkpoint_records: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        1000, description="projector: audit records of a partition after which it signs a checkpoint"
+    )
+    checkpoint_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        10.0, description="projector: the longest an audit record waits for a checkpoint"
+    )
     token_issuer: str = Field("https://athena-budget.dev", description="iss of access tokens")
     token_audience: str = Field("athena-api", description="aud of access tokens")
     command_wait: Annotated[float, Field(ge=0, le=60)] = Field(

@@ -13,7 +13,7 @@ SCHEMA_VERSION: Final = 1
 
 #: Control characters other than newline and tab; also lone surrogates, which no UTF-8 can carry.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff]")
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def _no_control(text: str) -> str:
@@ -30,7 +30,7 @@ def _not_blank(text: str) -> str:
 
 def _uuid(text: str) -> str:
     lower = text.lower()
-    if not _UUID.fullmatch(lower):
+    if not UUID_PATTERN.fullmatch(lower):
         raise ValueError("is not a UUID such as 0f8fad5b-d9cb-469f-a165-70867728950e")
     return lower
 

@@ -14,9 +14,11 @@ SECURITY = "athena.security"
 OUTCOMES = "athena.outcomes"
 NOTIFICATIONS = "athena.notifications"
 DEAD_LETTERS = "athena.dead-letters"
+CHECKPOINTS = "athena.checkpoints"
 
 WORKER_GROUP = "athena-worker"
 PROJECTOR_GROUP = "athena-projector"
+CHECKPOINTER_GROUP = "athena-checkpointer"
 
 REQUESTS_CHANGELOG = f"{WORKER_GROUP}-requests-changelog"
 WINDOWS_CHANGELOG = f"{WORKER_GROUP}-windows-changelog"
@@ -62,6 +64,9 @@ TOPICS: tuple[TopicSpec, ...] = (
     ),
     TopicSpec(REFERENCE, _COMPACT, "current reference data and every rules version", partitions=1),
     TopicSpec(AUDIT, _FOR_EVER | _LARGE, "audit records, each with its event"),
+    TopicSpec(
+        CHECKPOINTS, _FOR_EVER | _LARGE, "signed checkpoints of athena.audit, a partition for each of its partitions"
+    ),
     TopicSpec(SECURITY, _delete(14) | _APPEND_TIME, "logins, refusals at the door, from gateways"),
     TopicSpec(OUTCOMES, _delete(1) | _APPEND_TIME | _LARGE, "what became of each command"),
     TopicSpec(NOTIFICATIONS, _delete(7), "what is to be sent to whom"),

@@ -14,6 +14,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 from yarl import URL
 
+from agents.checkpointer.app import Checkpointer
 from agents.exits import EXIT_STALLED, bound_shutdown
 from agents.exits import end as _end
 from agents.projector import metrics
@@ -205,7 +206,7 @@ def create(settings: Settings) -> faust.App:
 
 
 def run(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT; ends the process.
+    """Run until SIGTERM or SIGINT, with the checkpointer beside it; ends the process.
 
     Exit codes: 0 asked to stop, 1 crashed, 3 topics differ or Kafka cannot be reached, 70 stopped at a record that it must not
     skip, 71 stood still.
@@ -216,11 +217,11 @@ def run(settings: Settings) -> None:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     logs.configure(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    code = asyncio.run(_main(settings))
+    code = asyncio.run(_main(settings, Checkpointer(settings)))
     _end(code)
 
 
-async def _main(settings: Settings) -> int:
+async def _main(settings: Settings, checkpointer: Checkpointer) -> int:
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -234,6 +235,7 @@ async def _main(settings: Settings) -> int:
     if differences:
         log.error("the projector does not start", differences=differences)
         return EXIT_REFUSED
+    checkpointer.start()
     app = create(settings)
     running = [asyncio.create_task(coroutine) for coroutine in (asked.wait(), app.start(), app._crashed.wait())]
     watch = asyncio.create_task(app.watch())
@@ -252,7 +254,7 @@ async def _main(settings: Settings) -> int:
                 break
         bound_shutdown(code)
         watch.cancel()
-        await app.stop()
+        await asyncio.gather(app.stop(), asyncio.to_thread(checkpointer.stop))
         await app.projector.store.close()
     except Exception:
         log.exception("the projector did not stop cleanly")

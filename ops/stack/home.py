@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +25,8 @@ ROLES = {
 }
 # Which processes sign tokens and cursors.
 TOKEN_HOLDERS = frozenset({"gateway", "owner"})
+# Which sign checkpoints.
+CHECKPOINT_SIGNERS = frozenset({"projector"})
 
 
 class Home:
@@ -42,6 +45,8 @@ class Home:
         self.secrets = self.path / "secrets"
         self.logs = self.path / "logs"
         self.data = self.path / "data"
+        #: The verifier keys of the checkpoints, one a line: for everybody to keep.
+        self.vkeys_file = self.path / "checkpoint-vkeys"
 
     def create(self) -> None:
         """Make the home's folders where they are missing; the secrets' one is for this user alone."""
@@ -53,7 +58,7 @@ class Home:
     # What was chosen once and is kept, so that a restart has the same addresses.
 
     def choices(self) -> dict[str, Any]:
-        """What this home decided: `ports`, `partitions`, `servers`, `cluster_id`, `workers`, `seeded`."""
+        """What this home decided: `ports`, `partitions`, `servers`, `cluster_id`, `workers`, `seeded`, `installation`."""
         return read_json(self.choices_file)
 
     def choose(self, **values: Any) -> dict[str, Any]:
@@ -89,6 +94,11 @@ class Home:
     def write_endpoints(self, endpoints: dict[str, Any]) -> None:
         """Replace `endpoints.json` atomically; it holds a database login, so only this user may read it."""
         write_json(self.endpoints_file, endpoints)
+
+    @property
+    def installation(self) -> str:
+        """This stack's name in its checkpoints."""
+        return str(self.choices().get("installation", "athena.local"))
 
     @property
     def kafka(self) -> str:
@@ -154,17 +164,27 @@ class Home:
             "ATHENA_GATEWAY_PORT": str(self.port("gateway")),
             "ATHENA_DATA_DIR": str(self.data / process_name(process, index)),
             "ATHENA_INSTANCE_ID": process_name(process, index),
+            "ATHENA_INSTALLATION": self.installation,
         }
         if process in ROLES:
             values["ATHENA_DATABASE_URL_FILE"] = str(self.secret(f"database-url-{process}"))
         if process in TOKEN_HOLDERS:
             values["ATHENA_TOKEN_KEYS_FILE"] = str(self.secret("token-keys.json"))
             values["ATHENA_CURSOR_KEY_FILE"] = str(self.secret("cursor-key"))
+        if process in CHECKPOINT_SIGNERS:
+            values["ATHENA_CHECKPOINT_KEY_FILE"] = str(self.secret("checkpoint-key.pem"))
+        if process == "gateway":
+            values["ATHENA_CHECKPOINT_VKEYS_FILE"] = str(self.vkeys_file)
         ports = choices.get("ports", {})
         if metrics_port_name(process, index) in ports:
             values["ATHENA_METRICS_HOST"] = LOOPBACK
             values["ATHENA_METRICS_PORT"] = str(ports[metrics_port_name(process, index)])
         return values
+
+
+def new_installation() -> str:
+    """A name of its own for a new home's checkpoints."""
+    return f"athena.local/{secrets.token_hex(4)}"
 
 
 def process_name(process: str, index: int = 0) -> str:

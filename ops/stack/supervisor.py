@@ -15,7 +15,7 @@ from typing import Any
 from ops.stack import broker, credentials, database, ports
 from ops.stack.child import Child, Spec
 from ops.stack.errors import StackError
-from ops.stack.home import Home, metrics_port_name, process_name
+from ops.stack.home import Home, metrics_port_name, new_installation, process_name
 from ops.stack.identity import Identity, place_servers, server_identity
 from ops.stack.probes import gauge_of, status_of
 from ops.stack.processes import Process
@@ -115,7 +115,8 @@ class Supervisor:
         choices = self.home.choices()
         workers = self.options.workers or int(choices.get("workers", 1))
         partitions = choices.get("partitions") or int(os.environ.get("ATHENA_PARTITIONS", EMBEDDED_PARTITIONS))
-        self.home.choose(workers=workers, partitions=partitions)
+        installation = choices.get("installation") or os.environ.get("ATHENA_INSTALLATION") or new_installation()
+        self.home.choose(workers=workers, partitions=partitions, installation=installation)
         numbered = [(name, index) for name in APPLICATION for index in range(workers if name == "worker" else 1)]
         names = ["gateway", "kafka", "kafka-controller", "postgres"]
         for notice in ports.assign(

@@ -193,18 +193,18 @@ class TestStops:
 
     def test_when_a_fact_differs_from_the_one_applied(self, rig: Rig) -> None:
         """Else somebody who changed a stored audit row could have it confirmed by a rebuild."""
-        from ops.audit_verify import run as verify  # noqa: PLC0415
+        from ops.audit.commands import verify  # noqa: PLC0415
 
         story = Story(next(NUMBERS)).submit().approve()
         with rig.projector():
             rig.send(story.records)
             rig.wait_applied()
-            assert verify(rig.home, None, True) == 0
+            assert verify(rig.home, None, None, None, None, True) == 0
         rig.superuser(
             "ALTER TABLE audit.records DISABLE TRIGGER ALL; UPDATE audit.records SET event = '{}', content = 'x' WHERE seq = 2;"
             "UPDATE audit.applied_offsets SET next_offset = 0"
         )
-        assert verify(rig.home, None, True) == 1
+        assert verify(rig.home, None, None, None, None, True) == 1
         with rig.projector() as two:
             assert two.process.wait(40) == 70
             assert "other contents" in two.log.read_text()

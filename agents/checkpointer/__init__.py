@@ -1,0 +1,1 @@
+"""Signs checkpoints of `athena.audit`: a Merkle tree over each partition, published on `athena.checkpoints`."""

@@ -1,0 +1,265 @@
+"""The checkpointer: reads `athena.audit` in a group of its own, and publishes signed checkpoints of each partition it is given.
+
+It runs on a thread of the projector's process with an event loop of its own: whatever happens here, the projector goes on.
+Two of them cannot publish for one partition: each claims the partition's producer identity first (`agents.fencing`), and reads the
+last checkpoint after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Iterable
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from agents.checkpointer import metrics
+from agents.checkpointer.growth import Contradiction, Growth
+from agents.checkpointer.published import newest
+from agents.fencing import FencedProducer
+from agents.ports import Fenced
+from ops.settings import Settings, require_secret
+from schemas import topics
+from schemas.base import rfc3339
+from schemas.envelope import derived_id, headers
+from schemas.notes import NoteError, load_private_key
+
+log = structlog.get_logger(__name__)
+
+SOURCE = "athena/checkpointer"
+#: Records hashed at a time, about 5 ms: the projector's thread gets its turn in between.
+POLL_RECORDS = 200
+#: Kafka answers when this much is there, or after this time: one wake-up for many records.
+FETCH_BYTES, FETCH_WAIT_MS = 64 * 1024, 1_000
+PARTITION_FETCH_BYTES = 1024 * 1024
+OPEN_TIME_OUT = 60.0
+STOP_TIME_OUT = 3.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+
+
+def signing_key(settings: Settings) -> Ed25519PrivateKey:
+    """The key of the settings. Raises SystemExit with a sentence that names the variable."""
+    try:
+        return load_private_key(require_secret(settings.checkpoint_key, "checkpoint_key"))
+    except NoteError as error:
+        raise SystemExit(f"ATHENA_CHECKPOINT_KEY: {error}") from error
+
+
+class _Shard:
+    """One partition that is ours: its tree, its producer, and since when a record waits."""
+
+    def __init__(self, growth: Growth, producer: FencedProducer) -> None:
+        self.growth = growth
+        self.producer = producer
+        self.waits_since: float | None = None
+
+
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes what the group gives and takes; the reading loop acts on it."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.partitions: list[int] = []
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self.generation += 1
+        self.partitions = []
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self.generation += 1
+        self.partitions = sorted(tp.partition for tp in assigned)
+
+
+class Checkpointer:
+    """`start` returns at once; `stop` waits 3 s at most."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._key = signing_key(settings)
+        self._thread = threading.Thread(target=self._main, name="checkpointer", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._shards: dict[int, _Shard] = {}
+
+    def start(self) -> None:
+        """Begin on a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what is not signed yet is signed after the next start."""
+        loop, task = self._loop, self._task
+        if loop is not None and task is not None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(task.cancel)
+        self._thread.join(STOP_TIME_OUT)
+
+    def _main(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        pause = FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            try:
+                await self._session()
+            except (KafkaError, Fenced, OSError, TimeoutError) as error:
+                log.warning("no checkpoints for the moment; beginning anew", error=repr(error)[:300])
+            except Exception:
+                log.exception("the checkpointer failed; beginning anew")
+            metrics.FAILURES.inc()
+            pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+
+    async def _session(self) -> None:
+        """Join the group, and read until something fails."""
+        assignment = _Assignment()
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap,
+            group_id=topics.CHECKPOINTER_GROUP,
+            client_id=topics.CHECKPOINTER_GROUP,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=3_000,
+            fetch_min_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+        )
+        # Looks offsets up and reads checkpoints: the consumer's own connection is held by waiting fetches.
+        reader = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap, enable_auto_commit=False, fetch_max_wait_ms=20
+        )
+        try:
+            async with asyncio.timeout(OPEN_TIME_OUT):
+                await reader.start()
+                consumer.subscribe([topics.AUDIT], listener=assignment)
+                await consumer.start()
+            generation = -1
+            while True:
+                if generation != assignment.generation:
+                    generation = assignment.generation
+                    await self._open(consumer, reader, assignment.partitions)
+                    continue
+                found = await consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=POLL_RECORDS)
+                if generation != assignment.generation:
+                    continue
+                for tp, records in found.items():
+                    await self._count(consumer, tp, records)
+                for partition, shard in list(self._shards.items()):
+                    await self._sign_when_due(consumer, partition, shard)
+                await asyncio.sleep(0)
+        finally:
+            await self._close()
+            for one in (consumer, reader):
+                with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                    async with asyncio.timeout(STOP_TIME_OUT):
+                        await one.stop()
+
+    async def _open(self, consumer: AIOKafkaConsumer, reader: AIOKafkaConsumer, partitions: list[int]) -> None:
+        """Claim each partition, read where its last checkpoint left off, and go there."""
+        await self._close()
+        for partition in partitions:
+            tp = TopicPartition(topics.AUDIT, partition)
+            producer = FencedProducer(self._settings.kafka_bootstrap, f"{topics.CHECKPOINTER_GROUP}-{partition}")
+            try:
+                async with asyncio.timeout(OPEN_TIME_OUT):
+                    await producer.claim([(topics.CHECKPOINTS, partition)])
+                    last = await newest(reader, partition)
+                    begin = (await reader.beginning_offsets([tp]))[tp]
+                    end = (await reader.end_offsets([tp]))[tp]
+                growth = Growth(self._settings.installation, partition, self._key, last, begin, end)
+            except Contradiction as found:
+                await producer.stop()
+                self._stop_signing(consumer, partition, found)
+                continue
+            except BaseException:
+                await producer.stop()
+                raise
+            self._shards[partition] = _Shard(growth, producer)
+            metrics.STOPPED.labels(partition).set(0)
+            metrics.SIZE.labels(partition).set(growth.signed)
+            metrics.WAITING.labels(partition).set(0)
+            if not any(one == tp for one in consumer.assignment()):
+                return  # given to another meanwhile; the new generation is seen next
+            consumer.seek(tp, growth.begin)
+            log.info("counting for checkpoints", partition=partition, signed=growth.signed, offset=growth.begin)
+
+    async def _count(self, consumer: AIOKafkaConsumer, tp: TopicPartition, records: list[object]) -> None:
+        shard = self._shards.get(tp.partition)
+        if shard is None:
+            return
+        try:
+            for record in records:
+                shard.growth.feed(record.offset, record.value)  # type: ignore[attr-defined]
+                if shard.growth.pending >= self._settings.checkpoint_records:
+                    await self._sign(consumer, tp.partition, shard)
+        except Contradiction as found:
+            del self._shards[tp.partition]
+            await shard.producer.stop()
+            self._stop_signing(consumer, tp.partition, found)
+
+    async def _sign_when_due(self, consumer: AIOKafkaConsumer, partition: int, shard: _Shard) -> None:
+        if shard.growth.pending == 0:
+            shard.waits_since = None
+            metrics.WAITING.labels(partition).set(0)
+            return
+        now = time.monotonic()
+        if shard.waits_since is None:
+            shard.waits_since = now
+        metrics.WAITING.labels(partition).set(now - shard.waits_since)
+        if now - shard.waits_since >= self._settings.checkpoint_seconds:
+            await self._sign(consumer, partition, shard)
+
+    async def _sign(self, consumer: AIOKafkaConsumer, partition: int, shard: _Shard) -> None:
+        """Publish a checkpoint of all that was counted, and wait until it is on record."""
+        growth, now = shard.growth, time.time()
+        record = growth.checkpoint(rfc3339(int(now * 1000)))
+        found = headers(
+            id_=derived_id(growth.origin, record.size, "checkpoint"),
+            type_="athena.checkpoint",
+            source=SOURCE,
+            time=record.at,
+            subject=growth.origin,
+            correlation_id=derived_id(growth.origin, record.size, "correlation"),
+        )
+        value = record.model_dump_json().encode()
+        await shard.producer.append(topics.CHECKPOINTS, partition, [(growth.origin.encode(), value, found)])
+        growth.published()
+        shard.waits_since = None
+        metrics.SIZE.labels(partition).set(record.size)
+        metrics.SIGNED_AT.labels(partition).set(now)
+        metrics.WAITING.labels(partition).set(0)
+        with contextlib.suppress(KafkaError, ValueError):
+            # For lag tools only: where to go on is in the checkpoint.
+            await consumer.commit(
+                {TopicPartition(topics.AUDIT, partition): OffsetAndMetadata(record.last_offset + 1, "")}
+            )
+
+    def _stop_signing(self, consumer: AIOKafkaConsumer, partition: int, found: Contradiction) -> None:
+        metrics.STOPPED.labels(partition).set(1)
+        log.critical(
+            "the audit log contradicts its last checkpoint; nothing more is signed for this partition",
+            why=str(found),
+            topic=topics.AUDIT,
+            partition=partition,
+            run="athena audit verify",
+        )
+        tp = TopicPartition(topics.AUDIT, partition)
+        if tp in consumer.assignment():
+            consumer.pause(tp)
+
+    async def _close(self) -> None:
+        shards, self._shards = self._shards, {}
+        for shard in shards.values():
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                async with asyncio.timeout(STOP_TIME_OUT):
+                    await shard.producer.stop()

@@ -1,0 +1,286 @@
+"""What `athena audit …` runs. Exit codes: 0 ok, 1 found something wrong, 2 wrong use, 3 cannot reach what it needs."""
+
+# ruff: noqa: T201 - commands print
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from pydantic import ValidationError
+
+from ops.audit import proof
+from ops.audit.found import Broken, Report
+from ops.audit.prove import find, newest_of
+from ops.audit.source import FolderSource, KafkaSource, Source, file_of, fix_ends, line_of
+from ops.audit.verify import Trust, verify_at
+from ops.cli.options import MISUSE, OK, UNREACHABLE, WRONG
+from ops.stack.errors import StackError
+from ops.stack.home import Home
+from schemas import topics
+from schemas.checkpoints import Checkpoint, notes_in, opened
+from schemas.notes import NoteError, VerifierKey
+
+SAY_EVERY = 2.0
+
+
+class Misuse(Exception):
+    """The command cannot be carried out as it was written."""
+
+
+class Progress:
+    """One line on stderr every 2 s."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._said = time.monotonic()
+
+    def __call__(self, what: str, records: int) -> None:
+        self._counts[what] = self._counts.get(what, 0) + records
+        if time.monotonic() - self._said > SAY_EVERY:
+            self._said = time.monotonic()
+            print(f"{what}: {self._counts[what]} records", file=sys.stderr, flush=True)
+
+
+def verify(home: Home, request: str | None, log: str | None, kept: str | None, key: str | None, as_json: bool) -> int:
+    """Verify all, or one request; `log` names a folder that is read instead of the broker, `kept` a file of old checkpoints."""
+
+    async def run() -> Report:
+        request_id = None if request is None else _uuid(request)
+        if request_id is not None and (kept is not None or log is not None):
+            raise Misuse("--checkpoint and --log are for the whole log: leave --request away")
+        keys = _keys(home, key)
+        source: Source = KafkaSource(home.kafka) if log is None else FolderSource(Path(log))
+        try:
+            trust = Trust(keys, [] if kept is None else _kept(Path(kept), keys))
+            return await verify_at(home.database_url("owner"), source, request_id, trust, Progress())
+        finally:
+            await source.close()
+
+    def done(report: Report) -> int:
+        found = report.first_break
+        if found is None and request is not None and report.records == 0:
+            found = report.first_break = Broken(f"request:{request}", 0, "there is no record of this request")
+        if as_json:
+            print(json.dumps(report.as_json()))
+        elif found is None:
+            _say_whole(report, request is not None)
+        else:
+            print(f"BROKEN at {found.entity} seq {found.seq}: {found.why}")
+        return OK if found is None else WRONG
+
+    return _run(run, done)
+
+
+def _say_whole(report: Report, one: bool) -> None:
+    print(f"All {report.chains} chains with {report.records} records are whole, in PostgreSQL and in the log alike.")
+    if not one:
+        print(
+            f"{report.checkpoints} checkpoints hold; {report.uncovered} records are newer than the last ones. In the log "
+            f"again after a crash: {report.repeats}."
+        )
+    if report.waiting:
+        print(f"{report.waiting} records are in the log and not yet in PostgreSQL.")
+    if report.erased:
+        print(f"{report.erased} records have no personal parts in PostgreSQL any more; what they were is committed to.")
+    if not report.derived:
+        print("The read side is behind or being rebuilt: requests and their history were not compared.")
+
+
+def export(home: Home, folder: str) -> int:
+    """Copy the audit stream and its checkpoints into a new folder."""
+
+    async def run() -> int:
+        place = _new_folder(folder)
+        source, progress, count = KafkaSource(home.kafka), Progress(), 0
+        try:
+            partitions = await source.partitions()
+            await fix_ends(source, topics.CHECKPOINTS, partitions)
+            await fix_ends(source, topics.AUDIT, partitions)
+            for partition in partitions:
+                for topic in (topics.AUDIT, topics.CHECKPOINTS):
+                    with file_of(place, topic, partition).open("wb") as out:
+                        async for batch in source.read(topic, partition):
+                            out.writelines(line_of(record) + b"\n" for record in batch)
+                            count += len(batch)
+                            progress(topic, len(batch))
+        finally:
+            await source.close()
+        return count
+
+    return _run(run, lambda count: _ok(f"{count} records of the audit stream and its checkpoints are in {folder}."))
+
+
+def key(home: Home) -> int:
+    """Print the verifier keys, one a line."""
+
+    async def run() -> str:
+        return "".join(f"{one}\n" for one in _keys(home, None))
+
+    return _run(run, lambda text: _ok(text.rstrip("\n")))
+
+
+def checkpoints(home: Home) -> int:
+    """Print the newest checkpoint of each partition: signed notes, one after the other."""
+
+    async def run() -> str:
+        keys, source = _keys(home, None), KafkaSource(home.kafka)
+        try:
+            found = [await newest_of(source, partition) for partition in await source.partitions()]
+        finally:
+            await source.close()
+        for one in found:
+            if one is not None:
+                opened(one.note, keys)
+        return "\n".join(one.note for one in found if one is not None)
+
+    return _run(run, lambda text: _ok(text.rstrip("\n")))
+
+
+def prove(home: Home, request: str, out: str | None, wait: float, personal: bool) -> int:
+    """Write one request's proof file; exit code 1 when its newest records are under no checkpoint yet."""
+
+    async def run() -> tuple[bytes, str, int]:
+        request_id = _uuid(request)
+        keys, kafka = _keys(home, None), home.kafka
+        found = await find(lambda: KafkaSource(kafka), request_id, keys, wait, Progress())
+        data = proof.build(f"request:{request_id}", found.note, found.records, personal=personal)
+        proof.check(data, keys)
+        return data, f"{len(found.records)} records, under the checkpoint of {found.checkpoint.size}", found.uncovered
+
+    def done(result: tuple[bytes, str, int]) -> int:
+        data, text, uncovered = result
+        path = Path(out or f"audit-{_uuid(request)}.json")
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            print(f"{path} cannot be written: {error.strerror}", file=sys.stderr)
+            return MISUSE
+        print(f"{path}: {text}. Check it anywhere: athena audit check {path} --key KEY")
+        if uncovered:
+            print(
+                f"{uncovered} newer records are under no checkpoint yet, and not in it. Try again later.",
+                file=sys.stderr,
+            )
+        return WRONG if uncovered else OK
+
+    return _run(run, done)
+
+
+def check(file: str, key: str, as_json: bool) -> int:
+    """Check a proof file offline."""
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        print(f"{file} cannot be read: {error.strerror}", file=sys.stderr)
+        return MISUSE
+
+    async def run() -> proof.Proved:
+        keys = _read_keys(key)
+        try:
+            return proof.check(data, keys)
+        except proof.NoProof as error:
+            raise Misuse(f"{file}: {error}") from error
+
+    def done(found: proof.Proved) -> int:
+        if as_json:
+            seen = {"origin": found.checkpoint.origin, "size": found.checkpoint.size, "entity": found.entity}
+            print(json.dumps({"ok": True, **seen, "records": found.records, "versions": found.versions, "why": None}))
+            return OK
+        print(
+            f"PROVED: {found.entity} has the records 1 to {found.records}, versions 1 to {found.versions} without gap."
+        )
+        print(f"  They were in {found.checkpoint.origin} when it had {found.checkpoint.size} records, unchanged since.")
+        print(f"  {found.personal} personal texts are those committed to; {found.hidden} are not shown.")
+        print(
+            "NOT PROVED: that nothing came after the last record shown, and that no other log was signed with this key."
+        )
+        return OK
+
+    try:
+        return _run(run, done)
+    except proof.Refuted as error:
+        print(json.dumps({"ok": False, "why": str(error)}) if as_json else f"NOT PROVED: {error}")
+        return WRONG
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, Any]], done: Callable[[Any], int]) -> int:
+    try:
+        return done(asyncio.run(work()))
+    except Misuse as error:
+        print(error, file=sys.stderr)
+        return MISUSE
+    except Broken as error:
+        print(f"BROKEN at {error.entity} seq {error.seq}: {error.why}")
+        return WRONG
+    except NoteError as error:
+        print(f"BROKEN: a checkpoint does not hold: {error}")
+        return WRONG
+    except (StackError, OSError, TimeoutError, ValidationError, asyncpg.PostgresError) as error:
+        print(f"This cannot be done now: {error}. Is the stack up? See: athena status", file=sys.stderr)
+        return UNREACHABLE
+
+
+def _new_folder(name: str) -> Path:
+    place = Path(name)
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise Misuse(f"{place} is not empty: name a new folder")
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _ok(text: str) -> int:
+    print(text)
+    return OK
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise Misuse(f"{text!r} is no request id: write a UUID") from None
+
+
+def _keys(home: Home, key: str | None) -> list[VerifierKey]:
+    """The keys that were named, else those of the home."""
+    if key is not None:
+        return _read_keys(key)
+    if not home.vkeys_file.exists():
+        raise StackError(f"The home {home.path} has no verifier keys. Start it: athena up --home {home.path}")
+    return _read_keys(str(home.vkeys_file))
+
+
+def _read_keys(key: str) -> list[VerifierKey]:
+    """A verifier key, or those in a file, one a line."""
+    try:
+        return [VerifierKey.parse(key)]
+    except NoteError:
+        pass
+    try:
+        lines = Path(key).read_text(encoding="utf-8").splitlines()
+        found = [VerifierKey.parse(line) for line in lines if line.strip()]
+    except (OSError, UnicodeDecodeError, NoteError) as error:
+        raise Misuse(
+            f"{key!r} is neither a verifier key nor a file of them: {error}. Print them: athena audit key"
+        ) from error
+    if not found:
+        raise Misuse(f"{key} holds no verifier key")
+    return found
+
+
+def _kept(path: Path, keys: list[VerifierKey]) -> list[Checkpoint]:
+    """The checkpoints in a file that somebody kept."""
+    try:
+        found = [opened(note, keys) for note in notes_in(path.read_text(encoding="utf-8"))]
+    except (OSError, UnicodeDecodeError, NoteError) as error:
+        raise Misuse(f"{path}: no checkpoint that these keys signed: {error}") from error
+    if not found:
+        raise Misuse(f"{path} holds no checkpoint")
+    return found
