@@ -46,7 +46,7 @@ class Progress:
         self._counts[what] = self._counts.get(what, 0) + records
         if time.monotonic() - self._said > SAY_EVERY:
             self._said = time.monotonic()
-            print(f"{what}: {self._counts[what]} records", file=sys.stderr, flush=True)
+            print(f"{what}: {self._counts[what]} records" if records else what, file=sys.stderr, flush=True)
 
 
 def verify(home: Home, request: str | None, log: str | None, kept: str | None, key: str | None, as_json: bool) -> int:
@@ -197,7 +197,9 @@ def check(file: str, key: str, as_json: bool) -> int:
         print(
             f"PROVED: {found.entity} has the records 1 to {found.records}, versions 1 to {found.versions} without gap."
         )
-        print(f"  They were in {found.checkpoint.origin} when it had {found.checkpoint.size} records, unchanged since.")
+        print(
+            f"  They are among the {found.checkpoint.size} records of {found.checkpoint.origin} that the checkpoint signs."
+        )
         print(f"  {found.personal} personal texts are those committed to; {found.hidden} are not shown.")
         print(
             "NOT PROVED: that nothing came after the last record shown, and that no other log was signed with this key."

@@ -148,9 +148,9 @@ class Merge:
             raise Broken(entity, seq, f"log: the repeat at offset {record.offset} is not what it repeats")
         if first is not None or before is not None:
             if first is not None and (first["partition"], first["log_offset"]) > (self._partition, record.offset):
-                raise Broken(
-                    entity, seq, f"PostgreSQL names offset {first['log_offset']}, the log has it at {record.offset}"
-                )
+                named = f"{topics.AUDIT}/{first['partition']} offset {first['log_offset']}"
+                here = f"{topics.AUDIT}/{self._partition} offset {record.offset}"
+                raise Broken(entity, seq, f"PostgreSQL names {named}, the log has it at {here}")
             self._report.repeats += 1
             return
         if record.offset < self._known:

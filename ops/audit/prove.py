@@ -45,8 +45,8 @@ async def find(
     `source_of` gives a new source, which sees the log as it is then.
 
     Raises:
-        Broken: the log is not the one that the checkpoint was signed over.
-        StackError: there is no such request or no checkpoint of it, or Kafka cannot be reached.
+        Broken: the log is not the one that the checkpoint was signed over, or has no such request.
+        StackError: there is no checkpoint yet, or Kafka cannot be reached.
     """
     key = request_id.encode()
     deadline = time.monotonic() + wait
@@ -109,11 +109,7 @@ async def _prove(
         why = f"log: it is not the one that the checkpoint of {checkpoint.size} records was signed over. Run: athena audit verify"
         raise Broken(place(partition), prover.size, why)
     if not values:
-        raise StackError(
-            f"The log has no record of {entity}"
-            + (" under a checkpoint yet" if uncovered else "")
-            + f" ({place(partition)})"
-        )
+        raise Broken(entity, 0, "the log has no record of it" + (" under a checkpoint yet" if uncovered else ""))
     proofs = prover.proofs()
     return Found(newest.note, checkpoint, [(index, value, proofs[index]) for index, value in values.items()], uncovered)
 
