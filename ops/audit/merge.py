@@ -118,8 +118,6 @@ class Merge:
     def _one(self, record: LogRecord, body: dict[str, Any], row: Row | None, first: Row | None) -> None:
         """One record of the log against the row at its offset, or, without one, as a repeat or as not applied yet."""
         entity, seq = body["entity"], body["seq"]
-        if entity.startswith(REQUEST) and (record.key or b"") != entity.removeprefix(REQUEST).encode():
-            raise Broken(entity, seq, f"log: the key at offset {record.offset} is not the request's id")
         held = row or first
         if held is not None:
             try:
@@ -131,11 +129,14 @@ class Merge:
                 raise Broken(
                     held["entity"], held["seq"], why + ("" if rows.why_wrong(body) is None else "; the log's is wrong")
                 )
+        if entity.startswith(REQUEST) and (record.key or b"") != entity.removeprefix(REQUEST).encode():
+            raise Broken(entity, seq, f"log: the key at offset {record.offset} is not the request's id")
         if row is None:
             self._without_row(record, body, first)
         document = body.get("request")
         if document is not None and body["outcome"] == "accepted":
-            shown = (document.get("id"), document.get("version"), document.get("status"))
+            is_request = isinstance(document, dict)
+            shown = (document.get("id"), document.get("version"), document.get("status")) if is_request else ()
             if shown != (body["request_id"], body["version"], body["status_after"]):
                 raise Broken(
                     entity, seq, f"log: the request that the record at offset {record.offset} carries is another"

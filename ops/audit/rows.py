@@ -75,10 +75,10 @@ def record_of(row: Row) -> dict[str, Any]:
 
 def why_not(record: dict[str, Any], head: Head) -> str | None:
     """Why a record does not follow `head`, or is not what its own hashes say; None when all is well."""
-    if record["seq"] != head.seq + 1:
-        return f"expected seq {head.seq + 1}, found {record['seq']}"
-    if record["prev_hash"] != head.hash:
-        return f"prev_hash is {str(record['prev_hash'])[:12]}…, the record before has {head.hash[:12]}…"
+    if record.get("seq") != head.seq + 1:
+        return f"expected seq {head.seq + 1}, found {record.get('seq')}"
+    if record.get("prev_hash") != head.hash:
+        return f"prev_hash is {str(record.get('prev_hash'))[:12]}…, the record before has {head.hash[:12]}…"
     return why_wrong(record)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from agents.checkpointer.growth import Growth
 from ops.audit.commands import export
 from ops.audit.found import Broken, Report
 from ops.audit.source import FolderSource, KafkaSource, Source, file_of
@@ -25,6 +26,7 @@ from ops.stack import credentials
 from schemas import topics
 from schemas.audit import chain_hash
 from schemas.checkpoints import Checkpoint, CheckpointRecord, opened
+from schemas.notes import load_private_key
 from tests.integration.projector_rig import Rig, servers, wait_until
 from tests.unit.projector.stories import Chain, Story, reference
 
@@ -38,7 +40,7 @@ TABLES = {
 #: One byte more or less, by type.
 CHANGE = {
     "text": "CASE WHEN {c} IS NULL THEN 'x' WHEN right({c}, 1) = '0' THEN left({c}, -1) || '1' ELSE left({c}, -1) || '0' END",
-    "integer": "coalesce({c}, 0) + 1",
+    "integer": "coalesce({c}, 0) + 100",
     "bigint": "{c} + 100",
     "ARRAY": "{c} || '{{admin}}'",
     "timestamp with time zone": "{c} + interval '1 ms'",
@@ -493,6 +495,21 @@ def rewrite_from(at: Bench, seq: int, actor: str) -> None:
             f"{body['version'] or 0}"
         )
     at.write(partition, lines)
+
+
+def sign_again(at: Bench, partition: int) -> None:
+    """Sign the copy's records as they are now, with the right key: what somebody who has the key could do."""
+    settings = at.rig.home.secret(credentials.CHECKPOINT_KEY).read_text()
+    lines = at.lines(partition)
+    one = Growth(at.rig.home.installation, partition, load_private_key(settings), None, 0, lines[-1]["offset"] + 1)
+    signed = []
+    for number, line in enumerate(lines, start=1):
+        one.feed(line["offset"], line["value"].encode())
+        if number % 50 == 0 or number == len(lines):
+            record = one.checkpoint("2026-11-22T09:30:00.000Z").model_dump_json()
+            signed.append({"offset": number, "type": "athena.checkpoint", "key": one.origin, "value": record})
+            one.published()
+    at.write(partition, signed, topics.CHECKPOINTS)
 
 
 def cut_tail(at: Bench) -> int:

@@ -9,7 +9,8 @@ import orjson
 import pytest
 from pydantic import TypeAdapter
 
-from schemas import audit, commands, events, outcomes, reference, security
+from schemas import audit, checkpoints, commands, events, outcomes, reference, security
+from schemas.notes import VerifierKey
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 READERS: dict[str, TypeAdapter[Any]] = {
@@ -22,6 +23,7 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "notifications": TypeAdapter(outcomes.Notification),
     "dead-letters": TypeAdapter(outcomes.DeadLetter),
     "audit": TypeAdapter(audit.AuditRecord),
+    "checkpoints": TypeAdapter(checkpoints.CheckpointRecord),
 }
 STORED = sorted(SAMPLES.glob("*.json"))
 
@@ -61,3 +63,15 @@ def test_the_stored_chain_still_verifies() -> None:
         if record["event"] is not None:
             assert audit.content_hash(record["event"]) == record["content"]
         prev = record["hash"]
+
+
+def test_the_stored_checkpoint_is_still_of_the_stored_records() -> None:
+    """Else a change of the leaves would make every checkpoint accuse an honest log."""
+    (sample,) = [
+        checkpoints.CheckpointRecord.model_validate(one)
+        for one in orjson.loads((SAMPLES / "checkpoints.v1.json").read_bytes())
+    ]
+    records = orjson.loads((SAMPLES / "audit.v1.json").read_bytes())[: sample.size]
+    assert sample.leaf_hashes() == [checkpoints.leaf(orjson.dumps(record)) for record in records]
+    found = checkpoints.opened(sample.note, [VerifierKey.parse(sample.key)])
+    assert (found.size, found.root) == (sample.size, sample.grown().root())
