@@ -151,7 +151,7 @@ def test_an_ordinary_writer_cannot_lead_it_astray(rig: Rig) -> None:
     """Garbage on the topic would be continued."""
     asyncio.run(_garbage(rig.home.kafka))
     with rig.projector(**QUICK) as one:
-        wait_until(lambda: (one.metric("athena_checkpointer_stopped") or 0) >= 1, 60, "it signs on")
+        wait_until(lambda: one.metric("athena_checkpointer_stopped") == 2, 60, "it signs on")
         assert "no checkpoint at offset" in one.log.read_text()
 
 
