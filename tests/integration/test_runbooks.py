@@ -26,7 +26,11 @@ def test_every_metric_that_is_named_exists(stack: Stack, api: Api) -> None:
     for address in stack.endpoints["metrics"].values():
         found = httpx.get(address, timeout=10).text
         exposed |= set(re.findall(r"^# TYPE (athena_\w+) ", found, re.MULTILINE))
-    named = {name for page in PAGES for name in re.findall(r"\bathena_(?:gateway|worker|projector)_\w+", text(page))}
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r"\bathena_(?:gateway|worker|projector|checkpoint|checkpointer)_\w+", text(page))
+    }
     assert len(named) > 15
     assert sorted(named - exposed) == []
 
