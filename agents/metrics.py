@@ -22,6 +22,10 @@ UNSTAFFED = Counter(
     "athena_worker_unstaffed_total", "Levels left with their old pool because no new one suffices: alert"
 )
 REFERENCE_OFFSET = Gauge("athena_worker_reference_offset", "Next offset of athena.reference to be applied")
+RESTORED = Counter("athena_worker_restored_records_total", "Changelog records read into the local tables")
+RESTORE_LEFT = Gauge(
+    "athena_worker_restore_left_offsets", "Changelog offsets still to be read before anything is decided"
+)
 MISDATED = Counter(
     "athena_worker_misdated_total", "Records set aside because a wrong clock had stamped them: replay, alert", ["topic"]
 )

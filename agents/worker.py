@@ -7,50 +7,51 @@ import logging
 from typing import Any
 
 import faust
+import rocksdict
 from faust.windows import TumblingWindow
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
 from yarl import URL
 
 from agents.consumer import PromptTransport
-from agents.exits import EXIT_FAILED, bound_shutdown, die
+from agents.exits import bound_shutdown
 from agents.host import ShardHost
 from agents.kafka_cluster import kafka_world
 from agents.ports import Incoming
+from agents.recovery import ShardTables
 from agents.reference import CATALOG
 from agents.requests import CHAINS, REQUESTS, WINDOWS
+from agents.rocks import CACHE_BYTES, BoundedStore
 from agents.runner import Arrived
 from agents.security import SESSIONS
+from agents.storage_metrics import StorageMetrics
 from ops import logging as logs
 from ops.settings import Settings
 from ops.topics import verify
 from schemas import topics
 from tables.windows import BUCKET_S
 
-#: RocksDB memory per partition (bytes): Faust's default would be 2 GiB of cache for each partition and table.
-ROCKSDB = {
-    REQUESTS: {"block_cache_size": 16 << 20, "write_buffer_size": 16 << 20, "max_write_buffer_number": 2},
-    CHAINS: {"block_cache_size": 1 << 20, "write_buffer_size": 2 << 20, "max_write_buffer_number": 2},
-    WINDOWS: {"block_cache_size": 2 << 20, "write_buffer_size": 4 << 20, "max_write_buffer_number": 2},
-    SESSIONS: {"block_cache_size": 1 << 20, "write_buffer_size": 2 << 20, "max_write_buffer_number": 2},
-    CATALOG: {"block_cache_size": 2 << 20, "write_buffer_size": 2 << 20, "max_write_buffer_number": 2},
-}
 #: Longest rollback window that a rules file can set (30 d), and a day.
 WINDOW_EXPIRES_S = 31 * 24 * 3600.0
 EXIT_REFUSED = 3
 
 
-class ClaimingTable(faust.Table):  # type: ignore[misc]
-    """Its rebalance comes before recovery reads a changelog: the moment to shut earlier owners out."""
+class BoundedTable(faust.Table):  # type: ignore[misc]
+    """A table whose partitions share the app's block cache."""
 
-    async def on_rebalance(self, assigned: Any, revoked: Any, newly_assigned: Any, generation_id: int = 0) -> None:
-        await self.app.host.claim(assigned)
-        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+    def _new_store_by_url(self, url: Any) -> BoundedStore:
+        return BoundedStore(url, self.app, self, cache=self.app.block_cache, table_name=self.name, loop=self.loop)
 
 
 class WorkerApp(faust.App):  # type: ignore[misc]
     """A Faust app that knows its shards."""
 
     host: ShardHost
+    bootstrap: str
+    block_cache: rocksdict.Cache
+
+    def databases(self) -> list[tuple[str, rocksdict.Rdict]]:
+        """The open databases, each with its table's name."""
+        return [(name, db) for name, table in list(self.tables.items()) for db in list(table.data._dbs.values())]
 
     def _new_transport(self) -> PromptTransport:
         return PromptTransport(self.conf.broker_consumer, self)
@@ -76,17 +77,13 @@ class BoundedWorker(faust.Worker):  # type: ignore[misc]
         super()._on_sigint()
 
 
-def recovered(app: faust.App) -> int:
-    """Changes while Faust recovers tables."""
-    return sum(offset or 0 for offset in app.tables.recovery.active_offsets.values())
-
-
 def create(settings: Settings) -> WorkerApp:
     """The app, not started. Reads no network."""
     app = WorkerApp(
         topics.WORKER_GROUP,
         broker=[URL(f"kafka://{address}") for address in settings.kafka_bootstrap.split(",")],
         store="rocksdb://",
+        TableManager=ShardTables,
         datadir=str(settings.data_dir),
         autodiscover=False,
         key_serializer="raw",
@@ -113,27 +110,25 @@ def create(settings: Settings) -> WorkerApp:
     )
     tables: dict[str, Any] = {}
     app.host = ShardHost(
-        kafka_world(settings, tables.__getitem__, lambda: app.consumer_generation_id, lambda: recovered(app))
-    )
-
-    def table(name: str, partitions: int, cls: Any = faust.Table, **options: Any) -> Any:
-        made = cls(
-            app,
-            name=name,
-            key_type=bytes,
-            value_type=bytes,
-            partitions=partitions,
-            options=dict(ROCKSDB[name]),
-            **options,
+        kafka_world(
+            settings,
+            tables.__getitem__,
+            lambda: app.consumer_generation_id,
+            lambda: app.tables.recovery.progress,
         )
-        return app.tables.add(made)
+    )
+    app.bootstrap = settings.kafka_bootstrap
+    app.block_cache = rocksdict.Cache(CACHE_BYTES)
 
-    tables[REQUESTS] = table(REQUESTS, settings.partitions, ClaimingTable)
-    tables[CHAINS] = table(CHAINS, settings.partitions)
-    tables[SESSIONS] = table(SESSIONS, settings.partitions)
-    tables[CATALOG] = table(CATALOG, 1)
+    def table(name: str, partitions: int, **options: Any) -> None:
+        made = BoundedTable(app, name=name, key_type=bytes, value_type=bytes, partitions=partitions, **options)
+        tables[name] = app.tables.add(made)
+
+    for name in (REQUESTS, CHAINS, SESSIONS):
+        table(name, settings.partitions)
+    table(CATALOG, 1)
     # Windowed: tumbling over the deadline. Its rows are written through the barrier like every other table's.
-    tables[WINDOWS] = table(WINDOWS, settings.partitions, window=TumblingWindow(BUCKET_S, expires=WINDOW_EXPIRES_S))
+    table(WINDOWS, settings.partitions, window=TumblingWindow(BUCKET_S, expires=WINDOW_EXPIRES_S))
     for topic in (topics.COMMANDS, topics.SECURITY, topics.REFERENCE_COMMANDS):
         _add_agent(app, topic)
     _connect(app)
@@ -171,14 +166,9 @@ def _header_pairs(found: Any) -> list[tuple[str, bytes]]:
 def _connect(app: WorkerApp) -> None:
     @app.on_partitions_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
     async def revoked(sender: Any, revoked: Any, **_: Any) -> None:
+        # Whoever gets our partitions claims them after this: a claim of ours that is under way must be over by then.
+        await app.tables.recovery.interrupt()
         await app.host.pause()
-
-    @app.on_rebalance_complete.connect(weak=False)  # type: ignore[untyped-decorator]
-    async def recovered(sender: Any, **_: Any) -> None:
-        try:
-            await app.host.open()
-        except Exception as error:
-            die("the shards could not be opened", EXIT_FAILED, error)
 
 
 def run(settings: Settings) -> None:
@@ -190,7 +180,7 @@ def run(settings: Settings) -> None:
         raise SystemExit(EXIT_REFUSED)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     start_http_server(settings.metrics_port, addr=settings.metrics_host)
-    worker = BoundedWorker(
-        create(settings), loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False
-    )
+    app = create(settings)
+    REGISTRY.register(StorageMetrics(app.block_cache, app.databases))
+    worker = BoundedWorker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.execute_from_commandline()

@@ -80,6 +80,8 @@ class Child:
 
     async def _spawn(self) -> None:
         _rotate(self.log)
+        # Somebody may have removed it together with a table store that was not wanted any more.
+        self.spec.cwd.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as out:
             self._running = await asyncio.create_subprocess_exec(
                 *self.spec.command,

@@ -1,0 +1,129 @@
+"""After each rebalance: claim the shards, restore their tables, open them. Takes the place of Faust's recovery.
+
+Faust's own reads changelogs record by record, and only logs what goes wrong; here any failure ends the process. All of it runs
+in the recovery task, not in the rebalance callback: the group's heartbeats stop while a callback runs, and only then.
+
+Wraps `Recovery._restart_recovery`, `.on_recovery_completed` and `TableManager.recovery` of faust-streaming 0.15.3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiokafka.errors import IllegalStateError
+from faust.tables import TableManager
+from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
+from mode import Service
+
+from agents.exits import EXIT_FAILED, die
+from agents.restore import Changelog, Restore
+from agents.rocks import LocalCopy
+
+log = structlog.get_logger(__name__)
+
+#: A claim has 30 s; a restore stops within one write.
+INTERRUPT_TIMEOUT_S = 60.0
+
+
+class ShardRecovery(Recovery):  # type: ignore[misc]
+    """One run per rebalance; the next rebalance interrupts it and begins anew with what is ours then."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._assigned: set[Any] = set()
+        self._restore: Restore | None = None
+        self._interrupted = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def on_rebalance(self, assigned: Any, revoked: Any, newly_assigned: Any, generation_id: int = 0) -> None:
+        self._assigned = set(assigned)
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        self._interrupted = True
+        if self._restore is not None:
+            self._restore.stop()
+
+    async def interrupt(self) -> None:
+        """Return once nothing uses the tables any more."""
+        self.on_partitions_revoked(set())
+        try:
+            async with asyncio.timeout(INTERRUPT_TIMEOUT_S):
+                await self._idle.wait()
+        except TimeoutError as error:
+            die("the recovery before this rebalance did not stop", EXIT_FAILED, error)
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _restart_recovery(self) -> None:
+        while not self.should_stop:
+            if await self.wait_for_stopped(self.signal_recovery_start):
+                return
+            self.signal_recovery_start.clear()
+            generation = self._generation_id
+            try:
+                if await self._recover():
+                    await self.on_recovery_completed(generation)
+            except (RebalanceAgain, IllegalStateError):
+                continue
+            except ServiceStopped as error:
+                if not self.should_stop:
+                    die("reading could not begin after the tables were restored", EXIT_FAILED, error)
+            except Exception as error:
+                die("the tables could not be restored", EXIT_FAILED, error)
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _slurp_changelogs(self) -> None:
+        """Nothing comes this way: Faust's consumer never reads a changelog."""
+
+    async def _recover(self) -> bool:
+        """False when a rebalance came meanwhile."""
+        self._interrupted = False
+        self._idle.clear()
+        self._set_recovery_started()
+        try:
+            try:
+                await self.app.host.claim(self._assigned)
+            except Exception as error:
+                if not self._interrupted:
+                    raise
+                log.warning("a claim ended in a rebalance, and is made again after it", error=repr(error))
+            if self._interrupted:
+                return False
+            self._restore = Restore(self.app.bootstrap, self._changelogs())
+            if not await self._restore.run() or self._interrupted:
+                return False
+            await self.app.host.open()
+            return not self._interrupted
+        finally:
+            self._restore = None
+            self._idle.set()
+
+    def _changelogs(self) -> list[Changelog]:
+        tables = self.tables._changelogs
+        return [
+            Changelog(tp.topic, tp.partition, LocalCopy(tables[tp.topic], tp.partition))
+            for tp in sorted(self.active_tps)
+        ]
+
+
+class ShardTables(TableManager):  # type: ignore[misc]
+    """Faust's tables, recovered by `ShardRecovery`."""
+
+    _recovery: ShardRecovery | None = None
+
+    @property
+    def recovery(self) -> ShardRecovery:
+        if self._recovery is None:
+            self._recovery = ShardRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
+
+    async def on_rebalance(self, assigned: Any, revoked: Any, newly_assigned: Any, generation_id: int = 0) -> None:
+        await self.recovery.interrupt()
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    async def on_stop(self) -> None:
+        await self.recovery.interrupt()
+        await super().on_stop()
