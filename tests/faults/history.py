@@ -12,7 +12,7 @@ import multiprocessing
 import random
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +20,11 @@ import orjson
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
-from agents.ports import Effects, Incoming
-from agents.requests import CHAINS, REQUESTS, WINDOWS, RequestShard
+from agents.barrier import process
+from agents.ports import Incoming, Output
+from agents.requests import REQUESTS, WINDOWS, RequestShard
 from agents.rules_in_force import RulesInForce
+from agents.topology import TABLES
 from ops.reference import ReferenceFollower
 from schemas import topics
 from schemas.catalog import Catalog
@@ -51,18 +53,30 @@ ENDS = {"finalized": 80, "closed": 12, "open": 3, "pending": 5}
 
 @dataclass
 class Rows:
-    """A dictionary as a store: what one story leaves."""
+    """A dictionary as a store, which is what one story leaves; `written` is every write in order."""
 
     rows: dict[bytes, bytes] = field(default_factory=dict)
+    written: list[tuple[bytes, bytes | None]] = field(default_factory=list)
 
     def get(self, key: bytes) -> bytes | None:
         return self.rows.get(key)
 
     def apply(self, writes: Mapping[bytes, bytes | None], changelog_offset: int) -> None:
-        raise NotImplementedError("stories are not applied")
+        self.written += writes.items()
+        self.rows |= {key: row for key, row in writes.items() if row is not None}
 
-    def scan(self, start: bytes = b"") -> Any:
-        return iter(())
+    def scan(self, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted((key, row) for key, row in self.rows.items() if key >= start))
+
+
+class Nowhere:
+    """A log that takes everything at once."""
+
+    async def write_table(self, table: str, writes: Mapping[bytes, bytes | None]) -> int:
+        return 0
+
+    async def write_outputs(self, outputs: Sequence[Output]) -> None:
+        """Nobody reads the outputs of a story."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +119,19 @@ class Story:
         self._dice = dice
         self._at = began_ms
         self._offset = -1
-        self._stores: dict[str, Rows] = {REQUESTS: Rows(), WINDOWS: Rows(), CHAINS: Rows()}
+        self._stores: dict[str, Rows] = {name: Rows() for name in TABLES[topics.COMMANDS]}
         self.request_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
         self.ids = [self.request_id]
-        self.versions: list[bytes] = []
-        self.windows: list[tuple[bytes, bytes | None]] = []
         # Each command comes long after the one before was committed.
         self._shard = RequestShard(0, self._stores, catalog, rules, lambda: self._offset, lambda _: False)
+
+    @property
+    def versions(self) -> list[bytes]:
+        return [row for _, row in self._stores[REQUESTS].written if row is not None]
+
+    @property
+    def windows(self) -> list[tuple[bytes, bytes | None]]:
+        return self._stores[WINDOWS].written
 
     @property
     def state(self) -> RequestState:
@@ -134,16 +154,10 @@ class Story:
             **fields,
         )
         value = orjson.dumps(command.model_dump())
-        effects = Effects()
-        self._shard.handle(
-            Incoming(topics.COMMANDS, 0, self._offset, self._at, self.request_id.encode(), value, []), effects
-        )
-        written = effects.writes.get(REQUESTS, {}).get(self.request_id.encode())
-        assert written is not None, f"{kind.__name__} of a story was not applied"
-        for table, rows in effects.writes.items():
-            self._stores[table].rows.update({key: row for key, row in rows.items() if row is not None})
-        self.versions.append(written)
-        self.windows += effects.writes.get(WINDOWS, {}).items()
+        source = Incoming(topics.COMMANDS, 0, self._offset, self._at, self.request_id.encode(), value, [])
+        before = len(self.versions)
+        _at_once(process(self._shard, [source], Nowhere(), self._stores, _never))
+        assert len(self.versions) == before + 1, f"{kind.__name__} of a story was not applied"
 
     def vote(self, kind: type[CommandBase] = Approve) -> str:
         """The next one in the open pool who has not voted decides."""
@@ -159,6 +173,19 @@ class Story:
 
     def text(self, low: int, high: int) -> str:
         return " ".join(self._dice.choices(WORDS, k=self._dice.randrange(low, high)))
+
+
+def _at_once(work: Coroutine[Any, Any, None]) -> None:
+    """Run what never waits."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("a story waits for something")
+
+
+async def _never(offset: int) -> None:
+    raise AssertionError(f"a story waits for reference data up to {offset}")
 
 
 def template(catalog: Catalog, rules: RulesInForce, dice: random.Random, end: str, now_ms: int) -> Template:

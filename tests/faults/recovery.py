@@ -24,6 +24,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ class Measured:
     store: str
     seconds: dict[int, float]
     restore: dict[str, Any]
+    claims: int
     worker_cpu_seconds: float
     broker_cpu_seconds: float
     worker_rss: int
@@ -83,39 +85,55 @@ class Worker:
         self.partitions = int(stack.home.choices()["partitions"])
         self.folder = stack.home.data / "worker"
 
+    @property
+    def pid(self) -> int:
+        """Its pid now."""
+        return self._stack.pid("worker")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the pid that the stack knows is a running process."""
+        return psutil.pid_exists(self.pid) and not _ended(psutil.Process(self.pid))
+
+    async def make_room(self) -> None:
+        """Real commands take the offsets that the stories claim to have."""
+        while min((await self.ends()).values()) < history.OFFSETS + 8:
+            await self.more(64)
+
     @contextmanager
     def away(self, number: signal.Signals = signal.SIGKILL) -> Iterator[None]:
-        """Without a worker: killed, and not started again before the end."""
+        """Without any worker: killed, and not started again before the end."""
         state = State.read(self._stack.home)
         assert state is not None and state.supervisor is not None
         os.kill(state.supervisor.pid, signal.SIGSTOP)
         try:
-            process = psutil.Process(self._stack.pid("worker"))
-            os.kill(process.pid, number)
-            stacks.wait_until(lambda: _ended(process), 30, "the worker did not end")
+            pids = self._stack.endpoints["pids"]
+            for process in [psutil.Process(pid) for pid in pids.get("workers", [pids["worker"]])]:
+                os.kill(process.pid, number)
+                stacks.wait_until(lambda process=process: _ended(process), 30, "a worker did not end")
             yield
         finally:
             os.kill(state.supervisor.pid, signal.SIGCONT)
 
     def wipe(self) -> None:
-        """Take the local tables away, at once."""
-        gone = self.folder.with_name(f"wiped-{uuid.uuid4().hex}")
-        self.folder.rename(gone)
-        shutil.rmtree(gone)
+        """Take the local tables away."""
+        for folder in self.folder.parent.glob("worker*"):
+            shutil.rmtree(folder)
 
     async def restart(self, store: str) -> Measured:
         """Kill the worker and measure until it has decided on every partition; `store` is `kept` or `wiped`."""
+        await asyncio.to_thread(stacks.wait_until, lambda: self.alive, 40, "there is no worker to kill")
         if store == "kept":
-            before = await self._ends()
+            before = await self.ends()
             broker = _cpu(self._stack.pid("kafka"))
-            old = self._stack.pid("worker")
+            old = self.pid
             os.kill(old, signal.SIGKILL)
             killed = time.time()
         else:
             with self.away():
-                before = await self._ends()
+                before = await self.ends()
                 broker = _cpu(self._stack.pid("kafka"))
-                # It was killed, and has left nothing: removing the files is the fault, not the recovery.
+                # Removing the files is the fault, not the recovery.
                 self.wipe()
                 old = 0
                 killed = time.time()
@@ -125,7 +143,7 @@ class Worker:
         """Give each partition a command, and wait for an outcome on each after the offsets `before`."""
         await asyncio.to_thread(self._command_each)
         seconds = await self._first_outcomes(began, before)
-        pid = self._stack.pid("worker")
+        pid = self.pid
         assert pid != old, "the worker that was killed still runs"
         process = psutil.Process(pid)
         memory = process.memory_full_info()
@@ -133,6 +151,7 @@ class Worker:
             store=store,
             seconds=seconds,
             restore=self._restore_log(),
+            claims=self._claims_since(began),
             worker_cpu_seconds=round(_cpu(pid), 1),
             broker_cpu_seconds=round(_cpu(self._stack.pid("kafka")) - broker, 1),
             worker_rss=memory.rss,
@@ -150,7 +169,7 @@ class Worker:
             assert answer.status_code == 202, answer.text
             missing.discard(partition_of(request_id_of(answer.headers["Command-Id"]), self.partitions))
 
-    async def _ends(self) -> dict[int, int]:
+    async def ends(self) -> dict[int, int]:
         async with _outcomes(self._stack.kafka, self.partitions) as consumer:
             ends = await consumer.end_offsets(consumer.assignment())
             return {tp.partition: offset for tp, offset in ends.items()}
@@ -173,6 +192,11 @@ class Worker:
         last = next((line for line in reversed(said) if line["event"] == "tables restored"), {})
         return {name: last.get(name) for name in ("records", "megabytes", "seconds")}
 
+    def _claims_since(self, began: float) -> int:
+        """More than one: the group took the worker for dead while it was busy."""
+        since = datetime.fromtimestamp(began, UTC).isoformat()
+        return sum(1 for line in self.log() if line.get("event") == "shards claimed" and line["timestamp"] > since)
+
     def log(self) -> list[dict[str, Any]]:
         """The worker's log, the newest line last."""
         lines = (self._stack.home.logs / "worker.log").read_bytes().splitlines()
@@ -180,7 +204,7 @@ class Worker:
 
     def memory(self) -> dict[str, int]:
         """Resident and proportional size, and RocksDB's parts, in bytes."""
-        found = psutil.Process(self._stack.pid("worker")).memory_full_info()
+        found = psutil.Process(self.pid).memory_full_info()
         text = httpx.get(f"{self._stack.endpoints['metrics']['worker']}/metrics", timeout=10).text
         parts = {
             f"rocksdb_{'_'.join(sample.labels.values())}_{'memory' if sample.name == MEMORY else 'files'}": int(
@@ -307,13 +331,11 @@ async def measure(stack: Stack, requests: int, versions: int, stores: list[str],
     """Fill, restart, look: everything as one JSON object; `wrong` has a sentence for each finding."""
     api = Api(stack.gateway)
     worker = Worker(stack, api)
-    # Their commands take the offsets that the stories claim to have.
-    while min((await worker._ends()).values()) < history.OFFSETS + 8:
-        await worker.more(64)
+    await worker.make_room()
     with worker.away():
         filled = await asyncio.to_thread(history.fill, stack.kafka, worker.partitions, requests, versions)
         say(f"filled: {filled.requests} requests, {filled.records} records in {filled.seconds:.0f} s")
-        before, broker = await worker._ends(), _cpu(stack.pid("kafka"))
+        before, broker = await worker.ends(), _cpu(stack.pid("kafka"))
         worker.wipe()
         began = time.time()
     measured = [await worker.decided("wiped", began, before, broker)]
@@ -335,6 +357,8 @@ async def measure(stack: Stack, requests: int, versions: int, stores: list[str],
         gets = worker.gets(untouched)
         files = sum(one.stat().st_size for one in worker.folder.rglob("*") if one.is_file())
     for one in measured:
+        if one.claims > 1:
+            wrong.append(f"{one.store}: the shards were claimed {one.claims} times in one recovery")
         limit = LIMIT_SMALL if requests <= SMALL else LIMITS[one.store]
         if one.worst > limit:
             wrong.append(
