@@ -35,6 +35,8 @@ class ShardRecovery(Recovery):  # type: ignore[misc]
         self._assigned: set[Any] = set()
         self._restore: Restore | None = None
         self._interrupted = False
+        #: Changes while tables are restored.
+        self.progress = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -92,7 +94,7 @@ class ShardRecovery(Recovery):  # type: ignore[misc]
                 log.warning("a claim ended in a rebalance, and is made again after it", error=repr(error))
             if self._interrupted:
                 return False
-            self._restore = Restore(self.app.bootstrap, self._changelogs())
+            self._restore = Restore(self.app.bootstrap, self._changelogs(), self._progressed)
             if not await self._restore.run() or self._interrupted:
                 return False
             await self.app.host.open()
@@ -100,6 +102,9 @@ class ShardRecovery(Recovery):  # type: ignore[misc]
         finally:
             self._restore = None
             self._idle.set()
+
+    def _progressed(self, records: int) -> None:
+        self.progress += records
 
     def _changelogs(self) -> list[Changelog]:
         tables = self.tables._changelogs

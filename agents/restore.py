@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -73,10 +73,16 @@ class _Part:
 
 
 class Restore:
-    """One restore of some changelogs. Must be awaited to its end, stopped or not, before the copies are used otherwise."""
+    """One restore of some changelogs. Must be awaited to its end, stopped or not, before the copies are used otherwise.
 
-    def __init__(self, bootstrap: str, changelogs: Sequence[Changelog]) -> None:
+    `progressed` is told, in the restore's thread, of so many further records.
+    """
+
+    def __init__(
+        self, bootstrap: str, changelogs: Sequence[Changelog], progressed: Callable[[int], None] = lambda records: None
+    ) -> None:
         self._bootstrap = bootstrap
+        self._progressed = progressed
         self._copies = {TopicPartition(one.topic, one.partition): one.copy for one in changelogs}
         self._stopped = threading.Event()
         self.records = 0
@@ -166,6 +172,7 @@ class Restore:
         part.copy.load(rows, records[-1].offset)
         self.bytes += size
         self.records += len(records)
+        self._progressed(len(records))
 
     async def _finish(self, consumer: AIOKafkaConsumer, open_: dict[TopicPartition, _Part]) -> None:
         """Note how far each copy is, past control records too; settle those that are at their end."""

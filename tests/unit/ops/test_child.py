@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import time
@@ -42,6 +43,28 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
         await child.stop()
         assert child.last_pid
         assert Process.of(child.last_pid) is None
+
+    asyncio.run(scenario())
+
+
+def test_a_process_whose_folder_was_removed_is_started_again(tmp_path: Path) -> None:
+    """Otherwise a worker whose local store somebody deleted, to have it read anew, would never come back."""
+
+    async def scenario() -> None:
+        folder = tmp_path / "data"
+        folder.mkdir()
+        command = (sys.executable, "-c", "import time; time.sleep(60)")
+        child = Child(
+            Spec("probe", command, dict(os.environ), folder, Identity("self")), tmp_path / "log", lambda: None
+        )
+        await child.start()
+        first = child.last_pid
+        assert first
+        shutil.rmtree(folder)
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: child.last_pid != first)
+        assert folder.is_dir()
+        await child.stop()
 
     asyncio.run(scenario())
 
