@@ -32,6 +32,7 @@ import httpx
 import orjson
 import psutil
 import rocksdict
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.partitioner import murmur2
 from prometheus_client.parser import text_string_to_metric_families
@@ -416,6 +417,7 @@ def main() -> int:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     environment = {"ATHENA_RATE_LIMITS": "off"} | ({"ATHENA_INSTANCE_ID_FILE": os.devnull} if arguments.dynamic else {})
     with stacks.own(**environment) as own:
         found = asyncio.run(
