@@ -123,7 +123,7 @@ class Story:
         self.request_id = str(uuid.UUID(int=dice.getrandbits(128), version=4))
         self.ids = [self.request_id]
         # Each command comes long after the one before was committed.
-        self._shard = RequestShard(0, self._stores, catalog, rules, lambda: self._offset, lambda _: False)
+        self._shard = RequestShard(0, self._stores, catalog, rules, 0, OFFSETS, lambda _: False)
 
     @property
     def versions(self) -> list[bytes]:
