@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from ops.stack.home import Home
 from schemas import topics
 from schemas.audit import GENESIS, chain_hash, commitment, content_hash
+from schemas.commands import COMMANDS, CloseWindow
 from schemas.events import EVENT_TYPES, EVENTS, AnyEvent, Approved, Rejected, RolledBack, Submitted, WindowClosed
 from schemas.state import RequestState
 from schemas.view import request_view
@@ -54,6 +55,7 @@ class Found:
     records: int = 0
     lost: int = 0
     doubled: int = 0
+    dead_letters: int = 0
 
     def wrong(self, invariant: int, text: str) -> None:
         self.problems.append(f"{invariant}: {text}")
@@ -107,6 +109,7 @@ class Log:
         self.table: dict[str, Record] = {}
         self.reference: set[str] = set()
         self.audit_ends: dict[int, int] = {}
+        self.dead: set[tuple[int, int]] = set()
 
     async def load(self, bootstrap: str) -> None:
         self.commands = await read(bootstrap, topics.COMMANDS)
@@ -121,6 +124,10 @@ class Log:
             body = orjson.loads(record.value)
             self.outcomes[body["command_id"]].append(body)
         self._once(await read(bootstrap, topics.NOTIFICATIONS))
+        for record in self._once(await read(bootstrap, topics.DEAD_LETTERS)):
+            body = orjson.loads(record.value)
+            if body["topic"] == topics.COMMANDS:
+                self.dead.add((body["partition"], body["offset"]))
         for record in await read(bootstrap, topics.REQUESTS_CHANGELOG):
             if record.key and not record.key.startswith(b"\x00"):
                 self.table[record.key.decode()] = Record.decode(record.value)
@@ -352,13 +359,35 @@ async def caught_up(home: Home, seconds: float = 60.0) -> None:
             await connection.close(timeout=5)
 
 
-async def check(home: Home, book: Iterable[Acknowledged] = ()) -> Found:
-    """Read everything once nothing moves any more, and check invariants 1 to 8."""
+def check_fates(log: Log, bad: Iterable[tuple[int, int]], found: Found) -> None:
+    """1: every record of the commands topic came to an end: an outcome, or a dead letter, or a window's closing.
+
+    `bad` are the places of records that cannot have been decided: exactly those and no others of theirs have a dead letter.
+    """
+    found.dead_letters = len(log.dead)
+    for place in sorted(set(bad) - log.dead):
+        found.wrong(1, f"the record at {place} of {topics.COMMANDS} is no command, and has no dead letter")
+    for record in log.commands:
+        place = (record.partition, record.offset)
+        if place in log.dead:
+            continue
+        try:
+            command = COMMANDS.validate_json(record.value or b"")
+        except ValueError:
+            found.wrong(1, f"the record at {place} of {topics.COMMANDS} cannot be read, and has no dead letter")
+            continue
+        if not isinstance(command, CloseWindow) and command.command_id not in log.outcomes:
+            found.wrong(1, f"command {command.command_id} at {place} of {topics.COMMANDS} has no outcome")
+
+
+async def check(home: Home, book: Iterable[Acknowledged] = (), bad: Iterable[tuple[int, int]] = ()) -> Found:
+    """Read everything once nothing moves any more, and check invariants 1 to 8. `bad`: see `check_fates`."""
     await caught_up(home)
     found = Found()
     log = Log(found)
     await log.load(home.kafka)
     check_outcomes(log, book, found)
+    check_fates(log, bad, found)
     states = replay(log, found)
     found.requests = len(states)
     check_chains(log, found)

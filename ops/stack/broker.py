@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 from string import Template
 
+from ops.stack import via
 from ops.stack.child import Spec
 from ops.stack.errors import StackError
 from ops.stack.home import Home
@@ -45,7 +46,8 @@ def prepare(home: Home, servers: Path, identity: Identity) -> Spec:
         folder.mkdir(mode=0o700, exist_ok=True)
         identity.own(folder)
     libraries = _libraries(servers, identity)
-    for file in configure(root, home.port("kafka"), home.port("kafka-controller"), _extra_properties()):
+    extra = via.listeners(home, via.ways(via.KAFKA)) + _extra_properties()
+    for file in configure(root, home.port("kafka"), home.port("kafka-controller"), extra):
         identity.own(file)
     options = shlex.split(os.environ.get("ATHENA_KAFKA_JVM", DEFAULT_JVM))
     if CLASS_ARCHIVE.exists() and libraries == JARS and identity.may("-r", CLASS_ARCHIVE):

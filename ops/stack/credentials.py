@@ -7,6 +7,7 @@ import json
 import secrets
 from typing import TYPE_CHECKING
 
+from ops.stack import via
 from ops.stack.errors import StackError
 from ops.stack.home import ROLES, Home
 from ops.stack.records import write_text
@@ -39,8 +40,9 @@ def create_missing(home: Home) -> None:
 
 def write_database_urls(home: Home) -> None:
     """Write each role's PostgreSQL URL to its file; again on every start, since a port may have changed."""
+    ways = via.ways(via.POSTGRES)
     for process in ROLES:
-        home.write_secret(f"database-url-{process}", home.database_url(process))
+        home.write_secret(f"database-url-{process}", home.database_url(process, ways.get(process)))
 
 
 def new_token_key() -> dict[str, str]:

@@ -139,10 +139,14 @@ class Home:
                 f"The home {self.path} has no password for {role}. Start it: athena up --home {self.path}"
             ) from None
 
-    def database_url(self, process: str) -> str:
-        """The PostgreSQL URL, password included, of a process's role (`owner` and `superuser` too); never log it."""
+    def database_url(self, process: str, address: str | None = None) -> str:
+        """The PostgreSQL URL, password included, of a process's role (`owner` and `superuser` too); never log it.
+
+        `address` is host:port where it is not the server's own.
+        """
         role = ROLES[process]
-        return f"postgresql://{role}:{quote(self.password(role))}@{LOOPBACK}:{self.port('postgres')}/{DATABASE}"
+        place = address or f"{LOOPBACK}:{self.port('postgres')}"
+        return f"postgresql://{role}:{quote(self.password(role))}@{place}/{DATABASE}"
 
     # What each process is told.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from ops.stack.home import Home
+from ops.stack.home import Home, process_name
 from ops.stack.probes import status_of
 from ops.stack.processes import Process
 from ops.stack.state import State
@@ -19,7 +19,10 @@ def look(home: Home) -> dict[str, Any]:
     """`{"home", "state", "ready", "gateway", "processes": {name: {"up", "pid", "rss_mb", "up_s", "restarts"}}}`."""
     state = State.read(home) or State(state="stopped")
     gateway = home.gateway if "gateway" in home.choices().get("ports", {}) else None
-    names = [*EXPECTED, *(name for name in state.children if name not in EXPECTED)]
+    # A worker between two lives is in no list of children, and is missed all the same.
+    workers = [process_name("worker", index) for index in range(1, int(home.choices().get("workers", 1)))]
+    expected = (*EXPECTED, *workers)
+    names = [*expected, *(name for name in state.children if name not in expected)]
     processes = {name: _describe(state.children.get(name), state.restarts.get(name, 0)) for name in names}
     supervised = state.supervisor is not None and state.supervisor.alive()
     processes["supervisor"] = _describe(state.supervisor if supervised else None, 0)

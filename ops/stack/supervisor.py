@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ops.stack import broker, credentials, database, ports
+from ops.stack import broker, credentials, database, ports, via
 from ops.stack.child import Child, Spec
 from ops.stack.errors import StackError
 from ops.stack.home import Home, metrics_port_name, new_installation, process_name
@@ -28,6 +28,7 @@ DEATHS_ALLOWED = 4
 POLL = 0.05
 EMBEDDED_PARTITIONS = 4
 APPLICATION = ("worker", "projector", "gateway")
+MOST_WORKERS = 16
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,12 @@ class Supervisor:
     def _choose(self) -> list[Spec]:
         """Settle ports and numbers; returns Athena's own processes in the order of their start."""
         choices = self.home.choices()
-        workers = self.options.workers or int(choices.get("workers", 1))
+        workers = self.options.workers or _workers_wanted() or int(choices.get("workers", 1))
         partitions = choices.get("partitions") or int(os.environ.get("ATHENA_PARTITIONS", EMBEDDED_PARTITIONS))
         installation = choices.get("installation") or os.environ.get("ATHENA_INSTALLATION") or new_installation()
         self.home.choose(workers=workers, partitions=partitions, installation=installation)
         numbered = [(name, index) for name in APPLICATION for index in range(workers if name == "worker" else 1)]
-        names = ["gateway", "kafka", "kafka-controller", "postgres"]
+        names = ["gateway", "kafka", "kafka-controller", "postgres", *map(via.port_name, via.ways(via.KAFKA))]
         for notice in ports.assign(
             self.home, [*names, *(metrics_port_name(*one) for one in numbered)], self.options.port
         ):
@@ -138,7 +139,9 @@ class Supervisor:
         )
 
     def _environment(self, process: str, index: int = 0) -> dict[str, str]:
-        return os.environ | {"PYTHONUNBUFFERED": "1"} | self.home.environment(process, index)
+        found = os.environ | {"PYTHONUNBUFFERED": "1"} | self.home.environment(process, index)
+        way = via.ways(via.KAFKA).get(process_name(process, index))
+        return found if way is None else found | {"ATHENA_KAFKA_BOOTSTRAP": way}
 
     async def _serve(self, prepare: Callable[[Home, Path, Identity], Spec], servers: Path, identity: Identity) -> None:
         await self._launch(await asyncio.to_thread(prepare, self.home, servers, identity))
@@ -264,6 +267,16 @@ def run_supervisor(home: Home, options: Options, say: Callable[[str], None], rea
         if not mine:
             return None
         return asyncio.run(Supervisor(home, options, say).run(ready))
+
+
+def _workers_wanted() -> int | None:
+    """`ATHENA_WORKERS`, None where it is not set."""
+    text = os.environ.get("ATHENA_WORKERS")
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
+        raise StackError(f"ATHENA_WORKERS: {text!r} is not a number from 1 to {MOST_WORKERS}.")
+    return int(text)
 
 
 async def _all(*tasks: Coroutine[Any, Any, None]) -> None:

@@ -21,6 +21,6 @@ def test_a_killed_worker_loses_and_doubles_nothing() -> None:
     with stack.own(ATHENA_RATE_LIMITS="off") as own:
         report = asyncio.run(kill_under_load(own.home, COMMANDS, KILLS))
         show(report)
-        assert report.acknowledged >= COMMANDS
+        assert report.tally.acknowledged >= COMMANDS
         assert len(report.kills) == KILLS
         assert not report.wrong, "\n".join(report.wrong[:20])
