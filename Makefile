@@ -4,7 +4,9 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup run test check format demo bench lock clean
+.PHONY: help setup run test torture check format demo bench lock clean
+
+MINUTES ?= 30
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -18,6 +20,9 @@ run: setup ## start everything, print the addresses and logins; Ctrl-C stops it 
 # Two workers for two cores; tests that need a stack share one.
 test: setup ## every test, those on the real broker and database included
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+torture: setup ## break a real stack in every way, MINUTES=30 of it; SEED=n repeats a run
+	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 check: setup ## formatting, lint, types, import rules, schema drift
 	$(BIN)/ruff format --check .

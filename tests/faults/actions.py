@@ -20,11 +20,16 @@ SESSION_OVER = 9.0
 TAKEN_OVER_WITHIN = 45.0
 #: A process that is asked to stop has 10 s for it.
 STOPPED_WITHIN = 11.0
+FENCED_WITHIN = 30.0
+#: A clock stays wrong, and a disk full, for so long at most, in seconds: twice as long as all who look at them take to look.
+LONGEST_STEP = 12.0
+WIPED = "its store is wiped"
 
 
 @dataclass
 class Scene:
-    """What a fault needs. `outage` is how long something stays away, in seconds; `problems` gets what should not have been."""
+    """What a fault needs. `outage` is how long something stays away, in seconds; `problems` gets what should not have been, and
+    `afterwards` what is to be looked at once all flows again."""
 
     rig: Rig
     flow: Flow
@@ -32,6 +37,7 @@ class Scene:
     dice: random.Random
     outage: float
     problems: list[str] = field(default_factory=list)
+    afterwards: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     async def not_ready(self, fault: str) -> None:
         """`/readyz` says what is so."""
@@ -129,7 +135,7 @@ async def lines_cut(scene: Scene) -> float:
 async def lines_slow(scene: Scene) -> float:
     await aside(scene.rig.kafka.delay, 0.15)
     await aside(scene.rig.postgres.delay, 0.15)
-    await asyncio.sleep(scene.outage / 2)
+    await asyncio.sleep(min(scene.outage, LONGEST_STEP) / 2)
     await aside(scene.rig.kafka.heal)
     await aside(scene.rig.postgres.heal)
     return time.time()
@@ -147,12 +153,12 @@ async def disk_full(scene: Scene) -> float:
     await aside(scene.rig.fill_disk)
     full_at = time.monotonic()
     while (now := scene.rig.process(SMALL_DISK)) is not None and now == before:
-        if time.monotonic() - full_at > scene.outage:
+        if time.monotonic() - full_at > min(scene.outage, LONGEST_STEP):
             # Its files had room left: what it does at its next start is seen all the same.
             await aside(scene.rig.signal, SMALL_DISK, signal.SIGKILL)
             break
         await asyncio.sleep(0.1)
-    await asyncio.sleep(scene.outage / 2)
+    await asyncio.sleep(min(scene.outage, LONGEST_STEP) / 2)
     await aside(scene.rig.free_disk)
     return time.time()
 
@@ -184,42 +190,49 @@ async def _taken_over(scene: Scene, name: str, since: float) -> None:
         scene.problems.append(f"{name}: nobody took its partitions over within {TAKEN_OVER_WITHIN:.0f} s")
 
 
-async def _fenced(scene: Scene, name: str, process: str, before: int) -> None:
-    def ended() -> bool:
-        return scene.rig.said(process, "its store is wiped") > before
+async def _hold_a_batch(scene: Scene, process: str) -> None:
+    """Leave the worker with batches on their way: sent, and held on the line. Each takes several round trips of 0.6 s then."""
+    await aside(scene.rig.kafka[process].delay, 0.3)
+    await asyncio.sleep(2.5)
+    await aside(scene.rig.kafka[process].swallow)
 
-    try:
-        await aside(wait_until, ended, 30, "fenced")
-    except AssertionError:
-        scene.problems.append(f"{name}: the zombie {process} was not fenced within 30 s")
+
+def _must_be_fenced(scene: Scene, name: str, process: str) -> None:
+    before = scene.rig.said(process, WIPED)
+
+    async def look() -> None:
+        try:
+            await aside(wait_until, lambda: scene.rig.said(process, WIPED) > before, FENCED_WITHIN, "fenced")
+        except AssertionError:
+            scene.problems.append(f"{name}: the zombie {process} was not fenced within {FENCED_WITHIN:.0f} s")
+
+    scene.afterwards.append(look)
 
 
 @fault("worker frozen")
 async def worker_frozen(scene: Scene) -> float:
     """It freezes with batches on their way, others take over, and it comes back as a zombie whose batches arrive then."""
     process = scene.dice.choice(("worker", SMALL_DISK))
-    before = scene.rig.said(process, "its store is wiped")
-    await aside(scene.rig.kafka[process].swallow)
-    await asyncio.sleep(1.0)
+    await _hold_a_batch(scene, process)
     await aside(scene.rig.signal, process, signal.SIGSTOP)
     frozen = time.time()
     await asyncio.sleep(SESSION_OVER)
     await _taken_over(scene, "worker frozen", frozen)
+    _must_be_fenced(scene, "worker frozen", process)
     await aside(scene.rig.kafka[process].heal)
     await aside(scene.rig.signal, process, signal.SIGCONT)
-    over = time.time()
-    await _fenced(scene, "worker frozen", process, before)
-    return over
+    return time.time()
 
 
 @fault("worker cut off")
 async def worker_cut_off(scene: Scene) -> float:
     """It lives, but its line to the broker is silent for so long that others take over."""
     process = scene.dice.choice(("worker", SMALL_DISK))
-    await aside(scene.rig.kafka[process].swallow)
+    await _hold_a_batch(scene, process)
     silent = time.time()
     await asyncio.sleep(SESSION_OVER)
     await _taken_over(scene, "worker cut off", silent)
+    _must_be_fenced(scene, "worker cut off", process)
     await aside(scene.rig.kafka[process].heal)
     return time.time()
 
@@ -227,7 +240,7 @@ async def worker_cut_off(scene: Scene) -> float:
 def _clock(process: str, hours: float) -> Fault:
     async def done(scene: Scene) -> float:
         scene.rig.step_clock(process, hours * 3600)
-        await asyncio.sleep(scene.outage)
+        await asyncio.sleep(min(scene.outage, LONGEST_STEP))
         scene.rig.step_clock(process, 0.0)
         return time.time()
 

@@ -80,11 +80,14 @@ class Flow:
         the read side had all there was by then; None for what was not so within `seconds`."""
         deadline = time.monotonic() + seconds
         decisions = await self.decides(moment, seconds)
-        answers = await self._when(lambda: self._load.settled_at > moment + IN_FLIGHT, moment, deadline)
+        await self._when(lambda: self._answered(moment) is not None, moment, deadline)
         ready = await self._when(self._ready, moment, deadline)
         ends = await self._ends(deadline)
         read_side = await self._when(lambda: self._applied(ends), moment, deadline)
-        return {"decisions": decisions, "answers": answers, "ready": ready, "read side": read_side}
+        return {"decisions": decisions, "answers": self._answered(moment), "ready": ready, "read side": read_side}
+
+    def _answered(self, moment: float) -> float | None:
+        return next((at - moment for at in list(self._load.settled) if at > moment + IN_FLIGHT), None)
 
     async def _when(self, holds: Any, moment: float, deadline: float) -> float | None:
         while True:
@@ -133,6 +136,19 @@ class Flow:
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         return all(found.get(number, 0) >= end for number, end in ends.items())
+
+    async def windows_close(self, seconds: float) -> bool:
+        """Wait until no rollback window is open any more on the read side; False when one still is after `seconds`."""
+        statement = "SELECT count(*) FROM requests.requests WHERE status IN ('approved', 'rejected')"
+
+        async def none_open() -> bool:
+            connection = await asyncpg.connect(self._home.database_url("superuser"), timeout=5)
+            try:
+                return bool(await connection.fetchval(statement, timeout=5) == 0)
+            finally:
+                await connection.close(timeout=2)
+
+        return await self._when(none_open, 0.0, time.monotonic() + seconds) is not None
 
     async def _compare(self) -> None:
         """7: the read side is never ahead of the log."""

@@ -7,6 +7,7 @@ import contextlib
 import random
 import time
 import uuid
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,8 +62,8 @@ class Load:
         self._stopped = False
         self.book: list[invariants.Acknowledged] = []
         self.tally = Tally()
-        #: When the last command was settled, by the wall clock.
-        self.settled_at = 0.0
+        #: When commands were settled, by the wall clock; the newest.
+        self.settled: deque[float] = deque(maxlen=20_000)
 
     async def __aenter__(self) -> Load:
         self._session = aiohttp.ClientSession(
@@ -193,7 +194,7 @@ class Load:
             with contextlib.suppress(aiohttp.ClientError, OSError):
                 status, _, answer = await self._send("GET", who, f"/commands/{command_id}")
             if status == 200 and answer["status"] == "accepted":
-                return (self._note(200, command_id, answer["request"]),)
+                return (self._note(200, command_id, answer["request"], later=True),)
             if status == 200 and answer["status"] == "refused":
                 return (self._note(answer["problem"]["status"], command_id, answer["problem"]),)
             if status == 401:
@@ -222,15 +223,16 @@ class Load:
             if took > ANSWERED_WITHIN:
                 self.tally.failures.append(f"{method} {path} took {took:.0f} s to be answered")
 
-    def _note(self, status: int, command_id: str, answer: Any) -> dict[str, Any] | None:
-        """Write an outcome down; a story's request is nobody else's, so the version shown is the one that it made."""
+    def _note(self, status: int, command_id: str, answer: Any, later: bool = False) -> dict[str, Any] | None:
+        """Write an outcome down. `later`: the request is shown as it is by now, its window may have closed meanwhile."""
         if status not in (200, 201, 404, 409):
             self.tally.failures.append(f"unexpected answer {status}: {str(answer)[:300]}")
             return None
         self.tally.acknowledged += 1
-        self.settled_at = time.time()
+        self.settled.append(time.time())
         if status >= 300:
             self.book.append(invariants.Acknowledged(command_id, status, answer["code"], None, None))
             return None
-        self.book.append(invariants.Acknowledged(command_id, status, None, answer["id"], answer["version"]))
+        version = None if later else answer["version"]
+        self.book.append(invariants.Acknowledged(command_id, status, None, answer["id"], version))
         return dict(answer)

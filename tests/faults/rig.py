@@ -23,12 +23,16 @@ from ops.stack.home import LOOPBACK, Home, process_name
 from ops.stack.processes import Process
 from ops.stack.state import State
 from tests import stack as stacks
+from tests.client import Api
 from tests.faults.proxy import Proxy
+from tests.organisation import push_rules, rules_with_window
 
 WORKERS = 2
 #: The worker that joins and leaves beside the supervised ones, and the one whose disk is small.
 VISITOR = process_name("worker", WORKERS)
 SMALL_DISK = process_name("worker", 1)
+#: Rollback windows of the rules in force, in seconds.
+WINDOW = 15.0
 DISK_BYTES = 512 * 1024 * 1024
 ON_KAFKA = ("gateway", "projector", *(process_name("worker", index) for index in range(WORKERS + 1)))
 ON_POSTGRES = ("gateway", "projector")
@@ -106,6 +110,11 @@ class Rig:
     def up(self) -> None:
         """Start the stack, or start it again after all of it was killed."""
         stacks.up(self.home.path, **self._environment())
+
+    def shorten_windows(self, folder: Path, seconds: float) -> None:
+        """Publish rules whose rollback windows close while faults come."""
+        own = stacks.Stack(self.home)
+        push_rules(own, Api(own.gateway), folder, rules_with_window(f"{seconds:.0f}s"))
 
     def process(self, name: str) -> Process | None:
         """A supervised process as it is now; None between two lives."""
@@ -261,6 +270,7 @@ def rig(keep: Path | None = None) -> Iterator[Rig]:
     made = Rig(folder)
     try:
         made.up()
+        made.shorten_windows(folder, WINDOW)
         yield made
     finally:
         if keep is not None:

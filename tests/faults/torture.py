@@ -16,15 +16,16 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from tests import invariants
 from tests.faults.actions import FAULTS, Scene
 from tests.faults.flow import Flow
 from tests.faults.load import Load, Tally
-from tests.faults.rig import Rig, rig
+from tests.faults.rig import WINDOW, Rig, rig
 from tests.faults.rogue import Rogue
 
 #: Commands per second over all lanes, and the people who send them.
@@ -38,6 +39,9 @@ GIVEN_UP_AFTER = 120.0
 LONGEST_OUTAGE, SHORTEST_OUTAGE = 60.0, 8.0
 SETTLED_WITHIN = 240.0
 FULL_RUN_MINUTES, FULL_RUN_HITS = 30.0, 3
+
+#: What comes, in order: tuples of faults that come at once. Told the dice of the run.
+Rounds = Callable[[random.Random], Iterator[tuple[str, ...]]]
 
 
 @dataclass
@@ -57,13 +61,14 @@ class Hit:
 
 @dataclass
 class Report:
-    """What came out."""
+    """What came out. `samples` counts how often the read side was compared with the end of the log."""
 
     hits: list[Hit] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     found: invariants.Found = field(default_factory=invariants.Found)
     problems: list[str] = field(default_factory=list)
     memory: dict[str, int] = field(default_factory=dict)
+    samples: int = 0
     seconds: float = 0.0
 
     @property
@@ -79,10 +84,9 @@ class Report:
 
 
 async def torture(
-    broken: Rig, seed: int, *, minutes: float, outage: float, hits: int, kinds: Iterable[str] = FAULTS,
-    rate: float = RATE, say: Callable[[str], None] = lambda text: None,
+    broken: Rig, seed: int, rounds: Rounds, outage: float, *, rate: float = RATE, say: Callable[[str], None] = lambda text: None,
 ) -> Report:  # fmt: skip
-    """Round after round of every kind of fault, until the minutes are over and each kind came `hits` times."""
+    """Fault after fault under load, until `rounds` has no more; those of one tuple come at once. Then the books are compared."""
     report, dice, began = Report(), random.Random(seed), time.monotonic()
     async with (
         Load(broken.home, seed, rate=rate, settled_within=SETTLED_WITHIN) as load,
@@ -94,15 +98,8 @@ async def torture(
         try:
             if await flow.decides(time.time(), 30) is None:
                 report.problems.append("the load did not reach every partition within 30 s")
-            rounds = 0
-            while rounds < hits or time.monotonic() - began < minutes * 60:
-                names = list(kinds)
-                dice.shuffle(names)
-                for name in names:
-                    if rounds >= hits and time.monotonic() - began > minutes * 60:
-                        break
-                    await _hit(name, scene, report, began, say)
-                rounds += 1
+            for together in rounds(dice):
+                await _hit(together, scene, report, began, say)
         finally:
             await asyncio.to_thread(broken.heal)
             load.stop()
@@ -114,30 +111,54 @@ async def torture(
             report.problems.append("the load did not end: commands without an outcome")
         elif (error := driving.exception()) is not None:
             report.problems.append(f"the load failed: {error!r}")
+        if not await flow.windows_close(WINDOW + invariants.SWEEP_GRACE):
+            report.problems.append("5: rollback windows stayed open after their time")
         report.problems += flow.problems + scene.problems
+        report.samples = flow.samples
         report.found = await invariants.check(broken.home, load.book, scene.rogue.bad)
         report.memory = broken.rss()
     report.seconds = time.monotonic() - began
     return report
 
 
-async def _hit(name: str, scene: Scene, report: Report, began: float, say: Callable[[str], None]) -> None:
+def until(minutes: float, hits: int, kinds: Iterable[str]) -> Rounds:
+    """Every kind once a round, in random order, until the minutes are over and each came `hits` times."""
+
+    def rounds(dice: random.Random) -> Iterator[tuple[str, ...]]:
+        began, names = time.monotonic(), list(kinds)
+        for number in count():
+            dice.shuffle(names)
+            for name in names:
+                if number >= hits and time.monotonic() - began > minutes * 60:
+                    return
+                yield (name,)
+
+    return rounds
+
+
+async def _hit(
+    together: tuple[str, ...], scene: Scene, report: Report, began: float, say: Callable[[str], None]
+) -> None:
     came = time.time()
-    try:
-        over = await FAULTS[name](scene)
-    except Exception as error:
-        report.problems.append(f"{name}: the fault could not be made, or the stack did not come back: {error!r}")
-        await asyncio.to_thread(scene.rig.heal)
-        over = time.time()
+    done = await asyncio.gather(*(FAULTS[name](scene) for name in together), return_exceptions=True)
+    over = max((one for one in done if isinstance(one, float)), default=time.time())
+    for name, error in zip(together, done, strict=True):
+        if isinstance(error, BaseException):
+            report.problems.append(f"{name}: the fault could not be made, or the stack did not come back: {error!r}")
+            await asyncio.to_thread(scene.rig.heal)
+            over = time.time()
     recovery = await scene.flow.recovers(over, GIVEN_UP_AFTER)
-    hit = Hit(name, recovery, scene.flow.longest_gap(came, time.time()))
-    report.hits.append(hit)
+    while scene.afterwards:
+        await scene.afterwards.pop()()
+    gap = scene.flow.longest_gap(came, time.time())
+    report.hits += [Hit(name, recovery, gap) for name in together]
     signs = ", ".join(f"{sign} {_shown(seconds)}" for sign, seconds in recovery.items())
     memory = ", ".join(
         f"{process} {size}" for process, size in scene.rig.rss().items() if process not in ("kafka", "postgres")
     )
     say(
-        f"{_clock(began)} {name:<22} {signs}; longest gap {hit.gap:.1f} s; {report.tally.acknowledged} commands; MB: {memory}"
+        f"{_clock(began)} {' + '.join(together):<22} {signs}; longest gap {gap:.1f} s; "
+        f"{report.tally.acknowledged} commands; MB: {memory}"
     )
 
 
@@ -216,10 +237,8 @@ def main() -> int:
             torture(
                 broken,
                 seed,
-                minutes=arguments.minutes,
-                outage=outage_of(arguments.minutes),
-                hits=FULL_RUN_HITS if arguments.minutes >= FULL_RUN_MINUTES else 1,
-                kinds=kinds,
+                until(arguments.minutes, FULL_RUN_HITS if arguments.minutes >= FULL_RUN_MINUTES else 1, kinds),
+                outage_of(arguments.minutes),
                 rate=arguments.rate,
                 say=_say,
             )
