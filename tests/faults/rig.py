@@ -32,9 +32,10 @@ WORKERS = 2
 VISITOR = process_name("worker", WORKERS)
 SMALL_DISK = process_name("worker", 1)
 #: Rollback windows of the rules in force, in seconds.
-WINDOW = 15.0
+WINDOW = 8.0
 DISK_BYTES = 512 * 1024 * 1024
-ON_KAFKA = ("gateway", "projector", *(process_name("worker", index) for index in range(WORKERS + 1)))
+WORKER_NAMES = tuple(process_name("worker", index) for index in range(WORKERS + 1))
+ON_KAFKA = ("gateway", "projector", *WORKER_NAMES)
 ON_POSTGRES = ("gateway", "projector")
 CLOCKED = ("gateway", "projector", "worker", SMALL_DISK)
 SHIM = Path(__file__).parent / "clock"

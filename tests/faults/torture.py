@@ -22,10 +22,10 @@ from itertools import count
 from pathlib import Path
 
 from tests import invariants
-from tests.faults.actions import FAULTS, Scene
+from tests.faults.actions import FAULTS, FENCED, Scene
 from tests.faults.flow import Flow
 from tests.faults.load import Load, Tally
-from tests.faults.rig import WINDOW, Rig, rig
+from tests.faults.rig import WINDOW, WORKER_NAMES, Rig, rig
 from tests.faults.rogue import Rogue
 
 #: Commands per second over all lanes, and the people who send them.
@@ -61,7 +61,8 @@ class Hit:
 
 @dataclass
 class Report:
-    """What came out. `samples` counts how often the read side was compared with the end of the log."""
+    """What came out. `samples` counts how often the read side was compared with the end of the
+    log, `fenced` how often a worker was shut out by a newer owner and wiped its store."""
 
     hits: list[Hit] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
@@ -69,6 +70,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
     memory: dict[str, int] = field(default_factory=dict)
     samples: int = 0
+    fenced: int = 0
     seconds: float = 0.0
 
     @property
@@ -115,6 +117,7 @@ async def torture(
             report.problems.append("5: rollback windows stayed open after their time")
         report.problems += flow.problems + scene.problems
         report.samples = flow.samples
+        report.fenced = sum(broken.said(name, FENCED) for name in WORKER_NAMES)
         report.found = await invariants.check(broken.home, load.book, scene.rogue.bad)
         report.memory = broken.rss()
     report.seconds = time.monotonic() - began
@@ -189,6 +192,7 @@ def show(report: Report) -> None:
     print(f"lost, doubled           {found.lost}, {found.doubled}")
     print(f"requests                {found.requests} in {found.chains} chains of {found.records} records")
     print(f"dead letters            {found.dead_letters}")
+    print(f"zombies fenced          {report.fenced}")
     print(f"memory, MB              {', '.join(f'{name} {size}' for name, size in report.memory.items())}")
     for text in report.wrong[:60]:
         print(f"WRONG {text}")
