@@ -15,6 +15,8 @@ from tests.faults.torture import show, torture
 
 #: Seconds that a server stays away: longer than the group's session time-out, and than every client's first retries.
 OUTAGE = 6.5
+#: Generous: the machine may be busy with other tests. `make torture` holds the product to 30 s.
+RECOVERED_WITHIN = 90.0
 #: In this order; faults of one line come at once, where each leaves the others their effect.
 SHORT = (
     ("kill -9 worker", "kill -9 projector", "clock of projector -1 h"),
@@ -48,7 +50,7 @@ def test_nothing_is_lost_or_done_twice_whatever_breaks() -> None:
     """Otherwise a dead server, a full disk or a wrong clock would swallow an approval, or count it twice."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with rig() as broken:
-        report = asyncio.run(torture(broken, 1, in_order, OUTAGE, say=print))
+        report = asyncio.run(torture(broken, 1, in_order, OUTAGE, limit=RECOVERED_WITHIN, say=print))
     show(report)
     assert [hit.name for hit in report.hits] == [name for together in SHORT for name in together]
     assert report.tally.acknowledged > 500

@@ -61,9 +61,11 @@ class Hit:
 
 @dataclass
 class Report:
-    """What came out. `samples` counts how often the read side was compared with the end of the
-    log, `fenced` how often a worker was shut out by a newer owner and wiped its store."""
+    """What came out. `limit` is how long a recovery may take, in seconds; `samples` counts how often the read side was compared
+    with the end of the log, `fenced` how often a worker was shut out by a newer owner and wiped its store.
+    """
 
+    limit: float = RECOVERED_WITHIN
     hits: list[Hit] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     found: invariants.Found = field(default_factory=invariants.Found)
@@ -77,19 +79,20 @@ class Report:
     def wrong(self) -> list[str]:
         """Every finding as a sentence."""
         slow = [
-            f"{hit.name}: not recovered within {RECOVERED_WITHIN:.0f} s: "
+            f"{hit.name}: not recovered within {self.limit:.0f} s: "
             + ", ".join(f"{sign} {_shown(seconds)}" for sign, seconds in hit.recovery.items())
             for hit in self.hits
-            if hit.seconds is None or hit.seconds > RECOVERED_WITHIN
+            if hit.seconds is None or hit.seconds > self.limit
         ]
         return self.found.problems + self.problems + self.tally.failures + slow
 
 
 async def torture(
-    broken: Rig, seed: int, rounds: Rounds, outage: float, *, rate: float = RATE, say: Callable[[str], None] = lambda text: None,
+    broken: Rig, seed: int, rounds: Rounds, outage: float, *, rate: float = RATE, limit: float = RECOVERED_WITHIN,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Report:  # fmt: skip
     """Fault after fault under load, until `rounds` has no more; those of one tuple come at once. Then the books are compared."""
-    report, dice, began = Report(), random.Random(seed), time.monotonic()
+    report, dice, began = Report(limit), random.Random(seed), time.monotonic()
     async with (
         Load(broken.home, seed, rate=rate, settled_within=SETTLED_WITHIN) as load,
         Flow(broken.home, load, seed) as flow,
