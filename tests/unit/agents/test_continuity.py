@@ -1,0 +1,45 @@
+"""No hole in what a partition's agent is given."""
+
+from __future__ import annotations
+
+from agents.continuity import Continuity, Verdict
+
+
+def read(order: Continuity[str], offsets: list[int]) -> list[Verdict]:
+    return [order.judge("p", offset) for offset in offsets]
+
+
+def test_a_fetch_from_before_the_seek_is_read_again_from_where_it_should_have_begun() -> None:
+    """Otherwise commands that were acknowledged with 202 would be committed past, and never decided."""
+    order: Continuity[str] = Continuity()
+    order.begin("p", 477)
+    assert read(order, [527, 528, 529]) == [Verdict.SEEK, Verdict.DROP, Verdict.DROP]
+    assert order.expected("p") == 477
+    assert read(order, list(range(477, 530))) == [Verdict.DELIVER] * 53
+
+
+def test_the_first_record_after_a_seek_may_not_be_missed_either() -> None:
+    """Otherwise one command could be lost where Faust's own check, which allows a step of one, sees nothing."""
+    order: Continuity[str] = Continuity()
+    order.begin("p", 10)
+    assert read(order, [11, 10, 11]) == [Verdict.SEEK, Verdict.DELIVER, Verdict.DELIVER]
+
+
+def test_what_was_read_already_is_not_given_twice() -> None:
+    """Otherwise each stale fetch would cost its records' decisions again."""
+    order: Continuity[str] = Continuity()
+    order.begin("p", 5)
+    assert read(order, [3, 4, 5, 6, 6]) == [Verdict.DROP, Verdict.DROP, Verdict.DELIVER, Verdict.DELIVER, Verdict.DROP]
+
+
+def test_a_hole_that_stays_is_passed() -> None:
+    """Otherwise a partition would stand still for ever where retention has removed records."""
+    order: Continuity[str] = Continuity()
+    order.begin("p", 5)
+    assert read(order, [20, 21, 20, 21]) == [Verdict.SEEK, Verdict.DROP, Verdict.DELIVER, Verdict.DELIVER]
+
+
+def test_an_unknown_beginning_is_the_first_record() -> None:
+    """Otherwise a partition that nobody sought could not be read at all."""
+    order: Continuity[str] = Continuity()
+    assert read(order, [7, 8]) == [Verdict.DELIVER, Verdict.DELIVER]
