@@ -69,7 +69,12 @@ class Rogue:
         self._note(
             await self._send(
                 [
-                    (value, self._dice.choice(keys), list(self._dice.choice(heads)), self._dice.randrange(partitions))
+                    (
+                        value,
+                        self._dice.choice(keys if value is not None else keys[1:]),
+                        list(self._dice.choice(heads)),
+                        self._dice.randrange(partitions),
+                    )
                     for value in made
                 ]
             )
