@@ -20,7 +20,7 @@ from ops.stack.state import State
 from schemas import topics
 from tests import invariants
 from tests import stack as stacks
-from tests.faults.kill_worker import Driver
+from tests.faults.load import Load
 
 #: What the product promises, in seconds; the supervisor kills after that.
 BOUND = 10.0
@@ -78,8 +78,8 @@ async def undone(home: Home) -> dict[int, tuple[int, int]]:
     return {p: (committed.get(p, 0), end) for p, end in decided.items() if committed.get(p, 0) < end}
 
 
-async def acknowledged(driver: Driver, count: int) -> None:
-    while driver.report.acknowledged < count:  # noqa: ASYNC110 - a plain counter
+async def acknowledged(driver: Load, count: int) -> None:
+    while driver.tally.acknowledged < count:  # noqa: ASYNC110 - a plain counter
         await asyncio.sleep(0.02)
 
 
@@ -91,8 +91,8 @@ def test_each_process_ends_in_time_and_loses_nothing() -> None:
     left: dict[int, tuple[int, int]] = {}
     pauses: dict[str, float] = {}
 
-    async def story(home: Home) -> Driver:
-        async with Driver(home, COMMANDS, seed=3) as driver:
+    async def story(home: Home) -> Load:
+        async with Load(home, 3, commands=COMMANDS) as driver:
             running = asyncio.create_task(driver.run(LANES))
             for number, process in enumerate(("worker", "projector", "gateway"), start=1):
                 await acknowledged(driver, COMMANDS * number // 5)
@@ -100,7 +100,7 @@ def test_each_process_ends_in_time_and_loses_nothing() -> None:
                     endings[process] = await ask_to_end(home.endpoints()["pids"][process])
                     if process == "worker":
                         left.update(await undone(home))
-                before, began = driver.report.acknowledged, time.monotonic()
+                before, began = driver.tally.acknowledged, time.monotonic()
                 await acknowledged(driver, before + LANES)
                 pauses[process] = time.monotonic() - began
             await running
@@ -113,7 +113,7 @@ def test_each_process_ends_in_time_and_loses_nothing() -> None:
     assert {process: one.code for process, one in endings.items()} == {"worker": 0, "projector": 0, "gateway": 0}
     assert not [f"{process}: {one.seconds:.1f} s" for process, one in endings.items() if one.seconds > BOUND]
     assert not left, "what was decided was not committed: it would be decided again"
-    assert not found.problems + driver.report.failures
+    assert not found.problems + driver.tally.failures
 
 
 @pytest.mark.xdist_group("faults")
