@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
@@ -65,6 +66,9 @@ class Services:
         self.issued = Issued(self.database)
         self.backpressure = Backpressure(settings.backpressure_lag)
         self.worker_lag = WorkerLag(bootstrap, settings.partitions, self.backpressure)
+        #: Random hex digits for so many bytes, and the time in ms: what a command needs that is not in the call.
+        self.nonce: Callable[[int], str] = secrets.token_hex
+        self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
         self.cursors = Cursors(key)
         self.limits = Limits(on=settings.rate_limits == "on")
         #: One verification of all chains at a time.

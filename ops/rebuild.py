@@ -18,8 +18,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from agents.projector.batch import Batch
+from agents.projector.ports import Unavailable
 from agents.projector.record import Poison
-from agents.projector.store import Store, Unavailable
+from agents.projector.store import Store
 from ops import shadow
 from ops.log_reader import partitions_of
 from ops.stack.errors import StackError

@@ -19,9 +19,10 @@ from agents.exits import EXIT_STALLED, bound_shutdown
 from agents.exits import end as _end
 from agents.projector import metrics
 from agents.projector.consumer import PollConsumer, PollSchema, PollTransport
+from agents.projector.ports import Unavailable
 from agents.projector.projector import Projector
 from agents.projector.record import Poison
-from agents.projector.store import Store, Unavailable
+from agents.projector.store import Store
 from agents.watchdog import Place, Watchdog
 from ops import logging as logs
 from ops.settings import Settings
@@ -109,14 +110,8 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
 
     async def _look_for_rebuild(self) -> None:
         """Notice offsets that were set back (`athena projector rebuild`) although nothing new arrives; a sign of life, too."""
-        before = dict(self.projector.applied)
-        if not before:
-            return
         with contextlib.suppress(Unavailable):
-            found = await self.projector.look(list(before))
-            if any(found[partition] < offset for partition, offset in before.items()):
-                log.warning("the offsets in PostgreSQL were set back; going there", offsets=found)
-                self.poll_consumer.resync()
+            await self.projector.look_for_rebuild()
 
     def _measure(self) -> dict[int, Place]:
         """Where each partition that is read stands; sets the gauges."""

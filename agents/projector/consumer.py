@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -27,31 +26,14 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 from agents.projector.pace import Pace
+from agents.projector.ports import Unavailable
+from agents.projector.reading import Reading, check_bounds
 from agents.projector.record import Poison
-from agents.projector.store import Unavailable
 from schemas import topics
 
 log = structlog.get_logger(__name__)
 
 ASK_TIME_OUT = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The records of one partition from `start` on; reading goes on at `next_offset`."""
-
-    partition: int
-    start: int
-    records: list[Any]
-    next_offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """What one poll brought. `epoch` changes with every seek: records of an earlier one are void."""
-
-    epoch: int
-    slices: list[Slice]
 
 
 class PollSchema(Schema):  # type: ignore[misc]
@@ -69,12 +51,15 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.epoch = 0
-        self._sought = False
-        self._next: dict[TP, int] = {}
+        self.reading = Reading()
         self._written = asyncio.Event()
         self._written.set()
         self._pace = Pace()
+
+    @property
+    def epoch(self) -> int:
+        """Which polls count."""
+        return self.reading.epoch
 
     def poll_written(self, epoch: int) -> None:
         """The agent is done with the poll: the next may come."""
@@ -83,13 +68,14 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
 
     def resync(self) -> None:
         """Go to the offsets that PostgreSQL names before the next poll; records under way are void."""
-        self.epoch += 1
-        self._sought = False
+        self.reading.resync()
         self._written.set()
 
     def applied(self) -> dict[TP, int]:
         """Where reading is, by partition; nothing before the offsets that PostgreSQL names were sought."""
-        return dict(self._next) if self._sought else {}
+        if not self.reading.sought:
+            return {}
+        return {TP(topics.AUDIT, partition): offset for partition, offset in self.reading.next.items()}
 
     def assigned(self) -> bool:
         """Whether the group has given us a partition of `athena.audit`."""
@@ -113,40 +99,35 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
         if not await self._turn(timeout):
             return
         epoch = self.epoch
-        if self.flow_active and not self._sought and not await self._seek_to_applied(epoch):
+        if self.flow_active and not self.reading.sought and not await self._seek_to_applied(epoch):
             await self.sleep(0.2)
             return
         await asyncio.sleep(self._pace.wait(time.monotonic()))
         records, _ = await self._wait_next_records(timeout)
         if self.should_stop or not records:
             return
-        if not self.flow_active or epoch != self.epoch or not self._sought:
+        if not self.flow_active:
             self.resync()
             return
-        slices = []
-        for tp, found in records.items():
-            if tp in self._next and found:
-                last = max(found[-1].offset + 1, self.position_of(tp) or 0)
-                if found[0].offset < self._next[tp]:
-                    log.warning("the log went back; seeking again", partition=tp.partition, offset=found[0].offset)
-                    self.resync()
-                    return
-                slices.append(Slice(tp.partition, self._next[tp], found, last))
-                self._next[tp] = last
-        if not slices:
+        poll = self.reading.take(
+            epoch,
+            {tp.partition: found for tp, found in records.items()},
+            {tp.partition: self.position_of(tp) for tp in records},
+        )
+        if poll is None:
             return
         self._written.clear()
-        self._pace.delivered(sum(len(part.records) for part in slices), time.monotonic())
-        first = slices[0]
+        self._pace.delivered(sum(len(part.records) for part in poll.slices), time.monotonic())
+        first = poll.slices[0]
         newest = first.records[-1]
         tp = TP(topics.AUDIT, first.partition)
-        # Faust drops what is below its own reading position; ours are `_next`.
+        # Faust drops what is below its own reading position; ours are in `reading`.
         self._read_offset[tp] = None
         yield (
             tp,
             ConsumerMessage(
                 tp.topic, tp.partition, newest.offset, newest.timestamp / 1000.0, newest.timestamp_type, (), None,
-                Poll(epoch, slices), None, 0, 0, tp=tp, generation_id=self.app.consumer_generation_id,
+                poll, None, 0, 0, tp=tp, generation_id=self.app.consumer_generation_id,
             ),
         )  # fmt: skip
 
@@ -172,7 +153,7 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
                 begins = await self._thread.earliest_offsets(*assigned)
                 target = {tp: found[tp.partition] for tp in assigned}
                 for tp, offset in target.items():
-                    _check(tp, offset, begins[tp], ends[tp])
+                    check_bounds(tp.partition, offset, begins[tp], ends[tp])
                 await self.seek_wait(target)
         except (Unavailable, KafkaError, TimeoutError, RuntimeError, AssertionError) as error:
             log.warning("cannot seek to the applied offsets yet", error=repr(error))
@@ -184,20 +165,9 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
             return False
         for tp in assigned:
             self._read_offset[tp] = None
-        self._next = target
-        self._sought = True
+        self.reading.begin({tp.partition: offset for tp, offset in target.items()})
         self.app.on_sought(target, ends)
         return True
-
-
-def _check(tp: TP, offset: int, begin: int, end: int) -> None:
-    """The log must still hold what comes next, and must hold what was applied."""
-    if offset > end:
-        raise Poison(
-            f"the log ends at {end}, but {offset} records were applied: it has lost records", tp.partition, offset
-        )
-    if offset < begin:
-        raise Poison(f"the log begins at {begin}, but only those before {offset} were applied", tp.partition, offset)
 
 
 class PollTransport(driver.Transport):  # type: ignore[misc]

@@ -11,9 +11,8 @@ import structlog
 
 from agents.projector import metrics
 from agents.projector.batch import Batch
-from agents.projector.consumer import Poll
+from agents.projector.ports import Poll, ReadSide, Unavailable
 from agents.projector.record import Poison
-from agents.projector.store import Store, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -27,11 +26,12 @@ class Projector:
 
     def __init__(
         self,
-        store: Store,
+        store: ReadSide,
         *,
         current_epoch: Callable[[], int],
         resync: Callable[[], None],
         stop: Callable[[Poison], Awaitable[None]],
+        jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.store = store
         self.applied: dict[int, int] = {}
@@ -39,6 +39,7 @@ class Projector:
         self._current_epoch = current_epoch
         self._resync = resync
         self._stop = stop
+        self._jitter = jitter
 
     async def apply(self, poll: Poll) -> None:
         """Write one poll. Returns when it is committed, or void because the partitions were assigned anew."""
@@ -90,6 +91,16 @@ class Projector:
         self._answered()
         return found
 
+    async def look_for_rebuild(self) -> None:
+        """Go where the read side stands if its offsets were set back although nothing new arrived. Raises `Unavailable`."""
+        before = dict(self.applied)
+        if not before:
+            return
+        found = await self.look(list(before))
+        if any(found[partition] < offset for partition, offset in before.items()):
+            log.warning("the offsets in PostgreSQL were set back; going there", offsets=found)
+            self._resync()
+
     async def _write(self, batch: Batch, epoch: int) -> bool:
         pause = FIRST_PAUSE
         while True:
@@ -97,7 +108,7 @@ class Projector:
                 verdict = await self.store.write(batch)
             except Unavailable as error:
                 self._failed(error)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+                await asyncio.sleep(pause * self._jitter(0.5, 1.0))
                 pause = min(pause * 2, LONGEST_PAUSE)
                 if epoch != self._current_epoch():
                     return False

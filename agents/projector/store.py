@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
 from agents.projector.batch import Batch
+from agents.projector.ports import Unavailable, Verdict, judge
 from agents.projector.record import Poison
 
 STATEMENT = Path(__file__).with_name("apply.sql").read_text(encoding="utf-8")
@@ -32,17 +32,6 @@ _SESSION = {
     "enable_bitmapscan": "off",
     "jit": "off",
 }
-
-
-class Unavailable(Exception):
-    """PostgreSQL cannot be used now; trying again later may help."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """`held`: the offsets were where the batch begins, so it was written. If not, nothing was."""
-
-    held: bool
 
 
 class Store:
@@ -89,15 +78,7 @@ class Store:
             if self._apply is None:
                 self._apply = await connection.prepare(self._statement)
             row = await self._apply.fetchrow(*columns)
-        if not row["held"]:
-            return Verdict(held=False)
-        if row["differs"] is not None:
-            raise Poison(f"{row['differs']} was applied before with other contents")
-        if row["chain_gap"] is not None:
-            raise Poison(f"gap: {row['chain_gap']} does not follow what was applied")
-        if row["version_gap"] is not None:
-            raise Poison(f"gap in versions: request {row['version_gap']}")
-        return Verdict(held=True)
+        return judge(row)
 
     async def close(self) -> None:
         """End the session."""

@@ -8,7 +8,7 @@ from gateway.http.answers import Answer, json_answer
 from gateway.http.call import Call
 from gateway.http.describe import Group
 from gateway.http.problems import not_found, refusal
-from gateway.identity.callers import signed_in
+from gateway.identity.callers import Caller, signed_in
 from gateway.models import answers
 from gateway.sql import commands, requests
 from gateway.streams.commands import command_document
@@ -21,10 +21,15 @@ group = Group("Commands")
 async def one(call: Call) -> Answer:
     """A command of the caller: pending, or its outcome. `request` is the request as it is now."""
     caller = await signed_in(call)
-    services = call.services
     command_id = uuid_or_none(call.path_values["id"])
     if command_id is None:
         raise not_found()
+    return await command_status(call, caller, command_id)
+
+
+async def command_status(call: Call, caller: Caller, command_id: str) -> Answer:
+    """What became of a command, as far as the read side knows. Raises Problem 404 for what is not the caller's, 503."""
+    services = call.services
     row = await commands.by_id(services.database, command_id, caller.id)
     if row is None:
         if not await services.issued.is_by(command_id, caller.id):

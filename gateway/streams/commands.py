@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
-import time
 import uuid
 from typing import Any
 
@@ -18,7 +16,7 @@ from gateway.http.describe import API
 from gateway.http.preferences import preference
 from gateway.http.problems import Problem, invalid_at, refusal
 from gateway.identity.callers import Caller
-from gateway.streams.outcomes import Outcome
+from gateway.streams.outcomes import Outcome, Waiter
 from gateway.streams.security import SOURCE
 from schemas import topics
 from schemas.base import rfc3339
@@ -28,6 +26,8 @@ from schemas.envelope import derived_id, headers
 
 log = structlog.get_logger(__name__)
 
+#: Outcomes that tell only what became of their own record.
+_NOT_FOR_OTHERS = frozenset({Code.FAILED.value, Code.IDEMPOTENCY_KEY_REUSED.value})
 _KEY = re.compile(r"[ -~]{1,128}")
 
 
@@ -61,7 +61,7 @@ async def issue(
         actor_id=caller.id,
         correlation_id=call.correlation_id,
         source_address=call.address,
-        salt=secrets.token_hex(16),
+        salt=services.nonce(16),
         reference_offset=services.catalog.offset,
         **fields,
     )
@@ -69,7 +69,7 @@ async def issue(
         id_=command_id,
         type_=f"athena.command.{kind.__name__}",
         source=SOURCE,
-        time=rfc3339(int(time.time() * 1000)),
+        time=rfc3339(services.now_ms()),
         subject=target,
         correlation_id=call.correlation_id,
         traceparent=call.traceparent,
@@ -89,7 +89,7 @@ async def issue(
         sent = await services.producer.send(topics.COMMANDS, target.encode(), value, record_headers)
         outcome, repeated = None, False
         if seconds > 0:
-            outcome = await _outcome(call, command_id, waiter, sent.offset, seconds)
+            outcome = await _outcome(waiter, sent.offset, seconds)
             repeated = outcome is not None and outcome["offset"] != sent.offset
     except Problem as problem:
         metrics.count_command(kind.__name__, "unavailable")
@@ -105,25 +105,18 @@ async def issue(
     return _answer(outcome, created, common)
 
 
-async def _outcome(
-    call: Call, command_id: str, waiter: asyncio.Future[Outcome | None], offset: int, seconds: float
-) -> Outcome | None:
+async def _outcome(waiter: Waiter, offset: int, seconds: float) -> Outcome | None:
     """The outcome of our own record, or the first one of the command that is remembered; None when the time is up."""
-    outcomes = call.services.outcomes
-    mine = waiter
     try:
         async with asyncio.timeout(seconds):
             while True:
-                outcome = await mine
-                if outcome is None or outcome["status"] != "failed" or outcome["offset"] == offset:
+                outcome = await waiter.next()
+                if outcome is None or outcome["offset"] == offset or outcome["code"] not in _NOT_FOR_OTHERS:
                     return outcome
-                # Another record of this command failed, which is not remembered: ours will have an outcome of its own.
-                outcomes.forget(command_id, mine)
-                mine = outcomes.expect(command_id)
+                # Another record of this command failed, or asked for something else under its id: neither is remembered, and
+                # ours will have an outcome of its own.
     except TimeoutError:
         return None
-    finally:
-        outcomes.forget(command_id, mine)
 
 
 async def _promise(call: Call, command_id: str, user_id: str, common: list[tuple[bytes, bytes]]) -> Answer:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -23,17 +24,41 @@ Outcome = dict[str, Any]
 MAX_WAITING = 2000
 _STOP_SECONDS = 1.0
 _PAUSE_SECONDS = 0.5
+#: Outcomes of one command that a POST keeps unread; the newest count.
+MAX_HEARD = 64
+
+
+class Waiter:
+    """The outcomes of one command since `expect`: several, when it was sent more than once. None: this gateway is stopping."""
+
+    def __init__(self) -> None:
+        self._heard: deque[Outcome | None] = deque(maxlen=MAX_HEARD)
+        self._woken: asyncio.Future[None] | None = None
+
+    def hear(self, outcome: Outcome | None) -> None:
+        """Hand one over."""
+        self._heard.append(outcome)
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    async def next(self) -> Outcome | None:
+        """The next one, in the order of the log."""
+        while not self._heard:
+            self._woken = asyncio.get_running_loop().create_future()
+            await self._woken
+        return self._heard.popleft()
 
 
 class Outcomes:
     """One consumer without a group, on all partitions; whatever nobody here waits for is dropped unread."""
 
-    def __init__(self, bootstrap: str, partitions: int) -> None:
+    def __init__(self, bootstrap: str, partitions: int, consumer: Callable[..., Any] = AIOKafkaConsumer) -> None:
         self._bootstrap = bootstrap
+        self._make_consumer = consumer
         self._assignment = [TopicPartition(topics.OUTCOMES, number) for number in range(partitions)]
         self._positions: dict[TopicPartition, int] = {}
-        self._waiting: dict[bytes, list[asyncio.Future[Outcome | None]]] = {}
-        self._consumer: AIOKafkaConsumer | None = None
+        self._waiting: dict[bytes, list[Waiter]] = {}
+        self._consumer: Any = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._expected = 0
@@ -49,21 +74,21 @@ class Outcomes:
         """Whether as many wait as may: answer 202 at once."""
         return self._expected >= MAX_WAITING
 
-    def expect(self, command_id: str) -> asyncio.Future[Outcome | None]:
-        """A future of the next outcome of that command; None when this gateway is stopping. `forget` it in the end."""
-        future: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+    def expect(self, command_id: str) -> Waiter:
+        """Hears of that command from now on. `forget` it in the end."""
+        waiter = Waiter()
         if self._closing:
-            future.set_result(None)
-        self._waiting.setdefault(command_id.encode(), []).append(future)
+            waiter.hear(None)
+        self._waiting.setdefault(command_id.encode(), []).append(waiter)
         self._expected += 1
-        return future
+        return waiter
 
-    def forget(self, command_id: str, future: asyncio.Future[Outcome | None]) -> None:
-        """Nobody waits on this future any more."""
+    def forget(self, command_id: str, waiter: Waiter) -> None:
+        """Nobody waits for this any more."""
         key = command_id.encode()
         left = self._waiting.get(key)
-        if left is not None and future in left:
-            left.remove(future)
+        if left is not None and waiter in left:
+            left.remove(waiter)
             self._expected -= 1
             if not left:
                 del self._waiting[key]
@@ -71,10 +96,9 @@ class Outcomes:
     def release(self) -> None:
         """Let everybody go who waits, now and later: the gateway is stopping."""
         self._closing = True
-        for futures in self._waiting.values():
-            for future in futures:
-                if not future.done():
-                    future.set_result(None)
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                waiter.hear(None)
 
     async def start(self) -> None:
         """Stand at the end of every partition, then follow. Raises KafkaError when no broker answers."""
@@ -88,8 +112,8 @@ class Outcomes:
                 await self._task
         await self._disconnect()
 
-    async def _connect(self) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
+    async def _connect(self) -> Any:
+        consumer = self._make_consumer(
             bootstrap_servers=self._bootstrap,
             enable_auto_commit=False,
             auto_offset_reset="latest",
@@ -156,6 +180,5 @@ class Outcomes:
                 "an outcome cannot be read", command_id=command_id.decode("ascii", "replace"), error=str(error)[:300]
             )
             return
-        for future in self._waiting.get(command_id, ()):
-            if not future.done():
-                future.set_result(outcome)
+        for waiter in self._waiting.get(command_id, ()):
+            waiter.hear(outcome)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,10 @@ from schemas import topics
 class Administration:
     """An admin's edits; most deactivated people come back, so that runs do not dry out."""
 
-    def __init__(self, broker: Broker, rng: random.Random, new_id: Callable[[], str], away: list[str]) -> None:
+    def __init__(
+        self, broker: Broker, rng: random.Random, new_id: Callable[[], str], away: list[str], faults: Counter[str]
+    ) -> None:
+        self._faults = faults
         self._broker = broker
         self._rng = rng
         self._new_id = new_id
@@ -29,19 +33,23 @@ class Administration:
         rng, chance = self._rng, self._rng.random()
         if self._book and chance < 0.1:
             self._append(rng.choice(self._book[-4:]))
+            self._faults["reference command twice"] += 1
             return "reference retry"
         if chance < 0.55:
             if self._away and rng.random() < 0.6:
                 return self._put(self._away.pop(), user_body, active=True)
             name = rng.choice(MANAGERS[:3])
             self._away.append(name)
+            self._faults["user deactivated"] += 1
             return self._put(name, user_body, active=False)
         if chance < 0.75:
             yaml = rng.choice(RULES)
+            self._faults["rules changed"] += 1
             self._send({"type": "PutEntity", "entity_id": "rules", "body": {"kind": "rules", "yaml": yaml}})
             return "rules"
         category, level, approver, region = rng.choice(ASSIGNMENTS)
         id_ = assignment_id(category, level, approver)
+        self._faults["assignment changed"] += 1
         if rng.random() < 0.4:
             self._send({"type": "RemoveEntity", "kind": "assignment", "entity_id": id_})
         else:
@@ -57,7 +65,7 @@ class Administration:
         return "assignment"
 
     def sign_in(self) -> str:
-        """A gateway reports a login."""
+        """A gateway reports a login, sometimes twice: its first report was not acknowledged."""
         user = self._rng.choice(MANAGERS)
         event = {
             "event_id": self._new_id(),
@@ -70,8 +78,11 @@ class Administration:
             "salt": f"{self._rng.getrandbits(128):032x}",
         }
         partition = MANAGERS.index(user) % PARTITIONS
-        self._broker.append(topics.SECURITY, partition, user.encode(), orjson.dumps(event), [])
-        return "sign-in"
+        times = 2 if self._rng.random() < 0.2 else 1
+        for _ in range(times):
+            self._broker.append(topics.SECURITY, partition, user.encode(), orjson.dumps(event), [])
+        self._faults["security event twice"] += times - 1
+        return f"sign-in of {user}"
 
     def _put(self, name: str, body: Callable[..., dict[str, Any]], *, active: bool) -> str:
         self._send({"type": "PutEntity", "entity_id": name, "body": body(name, active=active)})

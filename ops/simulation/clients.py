@@ -9,22 +9,27 @@ from typing import Any
 import orjson
 
 from ops.simulation.broker import Broker
+from ops.simulation.intents import Intent, Intents
 from ops.simulation.ledger import Ledger, Standing
 from ops.simulation.organisation import AMOUNTS, CATEGORIES, PEOPLE, SALES
-from ops.simulation.shards import PARTITIONS
+from ops.simulation.shards import partition_of
 from ops.simulation.watch import Watch
 from schemas import topics
 from schemas.commands import SYSTEM
 
-#: Requests of one run at most: few, so that each sees many commands.
-REQUESTS = 5
+#: Requests at work at a time, and of one run: few, so that each sees many commands.
+AT_WORK, REQUESTS = 5, 30
+#: Refused commands of one burst: more than a record remembers.
+BURST = 70
+_OVER = frozenset({"finalized", "closed", "withdrawn"})
 
 
 class Clients:
-    """Sends commands as gateways do: a command is acknowledged once it is in the log."""
+    """Commands through the gateways for the most part; some straight into the log, as another program would send them."""
 
-    def __init__(self, broker: Broker, watch: Watch, rng: random.Random) -> None:
+    def __init__(self, broker: Broker, watch: Watch, intents: Intents, rng: random.Random) -> None:
         self._broker = broker
+        self._intents = intents
         self._watch = watch
         self._rng = rng
         self.requests: list[str] = []
@@ -37,22 +42,31 @@ class Clients:
         rng, chance = self._rng, self._rng.random()
         if self.book and chance < 0.08:
             return self._again()
-        if len(self.requests) < REQUESTS and (not self.requests or chance < 0.25):
+        visible = self._watch.read_side.requests
+        over = sum(1 for one in visible.values() if one.status in _OVER)
+        room = len(self.requests) < REQUESTS and len(self.requests) - over < AT_WORK
+        if not self.requests or (room and chance < 0.25):
             return self._submit()
         if chance < 0.27:
             return self._submit(rng.choice(self.requests))
-        visible = list(self._watch.read_side.requests.values())
         if not visible or chance > 0.96:
             # Blind: not visible yet, refused, or never filed.
             request_id = rng.choice(self.requests) if rng.random() < 0.7 else self.new_id()
             return self._send("Approve", request_id, rng.choice(PEOPLE), {})
-        return self._on(rng.choice(visible))
+        at_work = [one for one in visible.values() if one.status not in _OVER]
+        return self._on(rng.choice(at_work if at_work and rng.random() < 0.85 else list(visible.values())))
+
+    def burst(self) -> str:
+        """More refusals on one request, one after the other, than a record remembers; all of them at once in the log."""
+        if not self.requests:
+            return "nobody"
+        request_id = self._rng.choice(self.requests[-AT_WORK:])
+        for _ in range(BURST):
+            self._append(self._body("Approve", request_id, "aud", {}))
+        return f"{BURST} on {request_id}"
 
     def _submit(self, request_id: str | None = None) -> str:
         rng = self._rng
-        if request_id is None:
-            request_id = self.new_id()
-            self.requests.append(request_id)
         actor = rng.choice(SALES) if rng.random() < 0.95 else rng.choice(PEOPLE)
         body = {
             "category_id": rng.choice(CATEGORIES),
@@ -106,25 +120,53 @@ class Clients:
     def _again(self) -> str:
         """A retry: the same command; sometimes the same id with another payload."""
         rng = self._rng
-        body = dict(rng.choice(self.book[-12:]))
+        if self._intents.book and rng.random() < 0.8:
+            intent = rng.choice(self._intents.book[-12:])
+            if rng.random() < 0.3:
+                fields = self._altered(intent.fields)
+                intent = Intent(intent.user, intent.key, intent.kind, intent.request_id, fields)
+                self._intents.book.append(intent)
+            self._intents.post(intent)
+            return f"again {intent.kind} {intent.command_id}"
+        body = dict(rng.choice(self.book[-12:] or [self._body("Approve", self.new_id(), "abe", {})]))
         body["correlation_id"] = self.new_id()
-        if rng.random() < 0.3:
-            name = "text" if "text" in body else "title" if "title" in body else "expected_version"
-            body[name] = f"other {rng.randrange(3)}" if name != "expected_version" else rng.randrange(4)
-            kind = "other payload"
-        else:
-            kind = "retry"
-        self._append(body)
-        return kind
+        self._append(self._altered(body) if rng.random() < 0.3 else body)
+        return f"again {body['type']} {body['command_id']}"
+
+    def _altered(self, body: dict[str, Any]) -> dict[str, Any]:
+        name = "text" if "text" in body else "title" if "title" in body else "expected_version"
+        other = self._rng.randrange(4)
+        return body | {name: other if name == "expected_version" else f"other {other}"}
 
     def new_id(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
-    def _send(self, kind: str, request_id: str, actor: str, fields: dict[str, Any]) -> str:
+    def _send(self, kind: str, request_id: str | None, actor: str, fields: dict[str, Any]) -> str:
+        rng = self._rng
+        ledger = None if request_id is None else self._watch.read_side.requests.get(request_id)
+        if ledger is not None and rng.random() < 0.3:
+            fields = fields | {"expected_version": max(0, ledger.version - rng.choice((0, 0, 0, 1, -1)))}
+        straight = actor == SYSTEM or (kind == "SubmitRequest" and request_id is not None)
+        if not straight and rng.random() < 0.85:
+            intent = Intent(actor, self.new_id(), kind, request_id, fields)
+            self._intents.book.append(intent)
+            self._intents.post(intent)
+            self._known(intent.target, kind)
+            return f"{kind} {intent.target} by {actor}: {intent.command_id}"
+        body = self._body(kind, request_id or self.new_id(), actor, fields)
+        self.book.append(body)
+        self._append(body)
+        self._known(body["request_id"], kind)
+        return f"{kind} {body['request_id']} by {actor} straight: {body['command_id']}"
+
+    def _known(self, request_id: str, kind: str) -> None:
+        if kind == "SubmitRequest" and request_id not in self.requests:
+            self.requests.append(request_id)
+
+    def _body(self, kind: str, request_id: str, actor: str, fields: dict[str, Any]) -> dict[str, Any]:
         rng = self._rng
         end = self._broker.end(topics.REFERENCE, 0)
-        ledger = self._watch.read_side.requests.get(request_id)
-        body: dict[str, Any] = {
+        return {
             "type": kind,
             "command_id": self.new_id(),
             "request_id": request_id,
@@ -132,20 +174,10 @@ class Clients:
             "correlation_id": self.new_id(),
             "salt": f"{rng.getrandbits(128):032x}",
             "reference_offset": end if rng.random() < 0.7 else rng.randint(0, end),
+            **fields,
         }
-        if ledger is not None and rng.random() < 0.3:
-            body["expected_version"] = max(0, ledger.version - rng.choice((0, 0, 0, 1, -1)))
-        body |= fields
-        self.book.append(body)
-        self._append(body)
-        return kind
 
     def _append(self, body: dict[str, Any]) -> None:
         partition = partition_of(body["request_id"])
-        self._watch.pins.sent(partition, body["command_id"], body["reference_offset"], body["actor_id"])
-        self._broker.append(topics.COMMANDS, partition, body["request_id"].encode(), orjson.dumps(body), [])
-
-
-def partition_of(request_id: str) -> int:
-    """Any stable spread will do here."""
-    return int(request_id[0], 16) % PARTITIONS
+        headers = [("ce_id", body["command_id"].encode())]
+        self._broker.append(topics.COMMANDS, partition, body["request_id"].encode(), orjson.dumps(body), headers)

@@ -14,53 +14,15 @@ from ops.simulation.failure import holds
 from ops.simulation.organisation import baseline
 from ops.simulation.processes import Cluster
 from ops.simulation.readside import ReadSide
+from ops.simulation.replay import Replay
 from ops.simulation.shards import PARTITIONS
 from ops.simulation.watch import Watch
 from schemas import topics
 from schemas.commands import CloseWindow
 from schemas.envelope import derived_id
-from schemas.events import EVENT_LIST, EVENT_TYPES, AnyEvent
 from schemas.reference import REFERENCE_COMMANDS
-from schemas.state import RequestState
-from schemas.view import request_view
-from tables.evolve import evolve
 from tables.record import Record
 from tables.windows import window_key
-
-
-def check_replay(broker: Broker, read_side: ReadSide, *, complete: bool) -> None:
-    """The audit stream alone gives the table's state; before the end it may lag behind it."""
-    held = 0
-    for partition in range(PARTITIONS):
-        for key, data in broker.latest[topics.REQUESTS_CHANGELOG, partition].items():
-            if key.startswith(b"\x00") or data is None:
-                continue
-            held += 1
-            record = Record.decode(data)
-            request_id = key.decode()
-            told = _events(read_side, request_id)
-            if complete:
-                _check_complete(read_side, record, request_id)
-            else:
-                holds(len(told) <= len(record.events), "the audit stream is ahead of the table", request_id)
-            holds(tuple(record.events[: len(told)]) == told, "the audit stream tells another story", request_id)
-            state: RequestState | None = None
-            for event, view in zip(told, read_side.views.get(request_id, []), strict=True):
-                state = evolve(state, event, request_id)
-                holds(request_view(state) == view, "an audit record shows another request", request_id, event.version)
-            if len(told) == len(record.events):
-                holds(state == record.state, "replaying the audit stream gives another state", state, record.state)
-    if complete:
-        holds(held == len(read_side.requests), "a request is in the audit stream or the table alone", held)
-
-
-def _check_complete(read_side: ReadSide, record: Record, request_id: str) -> None:
-    length = len(read_side.chains.get(record.entity, []))
-    refused = read_side.refused.get(request_id, 0)
-    holds(record.seq == length, "the audit chain ends before the table's", request_id, record.seq, length)
-    holds(record.head == read_side.heads[record.entity], "the audit chain ends with another hash", request_id)
-    holds(length == len(record.events) + refused, "chain length is not versions plus refusals", request_id, length)
-    holds(list(record.made) == [event.command_id for event in record.events], "commands that made events", request_id)
 
 
 def check_stores(cluster: Cluster) -> None:
@@ -90,6 +52,9 @@ def check_windows(read_side: ReadSide, now: int) -> None:
 
 def check_outcomes(broker: Broker, watch: Watch) -> None:
     """Each command in the log ended in exactly one outcome, the first record with its id deciding which."""
+    forgotten = watch.read_side.forgotten
+    twice = {id_: (watch.outcomes[id_], other) for id_, other in watch.other_outcomes.items() if id_ not in forgotten}
+    holds(not twice, "one command id had two outcomes", twice)
     for partition in range(PARTITIONS):
         first: dict[str, tuple[int, str]] = {}
         for row in broker.rows(topics.COMMANDS, partition):
@@ -101,6 +66,8 @@ def check_outcomes(broker: Broker, watch: Watch) -> None:
             if isinstance(command, CloseWindow):
                 continue
             id_, hash_ = command.command_id, payload_hash(command)
+            if id_ in forgotten:
+                continue
             offset, first_hash = first.setdefault(id_, (row.offset, hash_))
             outcome = watch.outcomes.get(id_)
             holds(outcome is not None, "an acknowledged command has no outcome", place, id_)
@@ -120,21 +87,17 @@ def check_outcomes(broker: Broker, watch: Watch) -> None:
         )
 
 
-def check_notifications(read_side: ReadSide, watch: Watch) -> None:
+def check_notifications(replay: Replay, watch: Watch) -> None:
     """Everybody who is to be told of an event is told, and nobody else."""
     expected = set()
-    for request_id in read_side.events:
-        entity, state = f"request:{request_id}", None
-        seqs = [
-            record["seq"] for record in map(orjson.loads, read_side.chains[entity]) if record["outcome"] == "accepted"
-        ]
-        for seq, event in zip(seqs, _events(read_side, request_id), strict=True):
-            after = evolve(state, event, request_id)
-            expected |= {derived_id(entity, seq, *told) for told in receivers(event, state, after)}
-            state = after
-    holds(
-        expected == set(watch.notifications), "notifications missing or too many", expected ^ set(watch.notifications)
-    )
+    for request_id, told in replay.told.items():
+        entity, before = f"request:{request_id}", None
+        for event, after in zip(told.events, told.states, strict=True):
+            seq = watch.read_side.seqs[request_id][event.version - 1]
+            expected |= {derived_id(entity, seq, *whom) for whom in receivers(event, before, after)}
+            before = after
+    found = set(watch.notifications)
+    holds(expected == found, "notifications missing or too many", expected ^ found)
 
 
 def check_reference(cluster: Cluster) -> None:
@@ -153,12 +116,6 @@ def check_reference(cluster: Cluster) -> None:
             "reference data differs from what was decided",
             key,
         )
-
-
-def _events(read_side: ReadSide, request_id: str) -> tuple[AnyEvent, ...]:
-    """The events that the audit stream tells; a personal field that it lacks was empty."""
-    empty = {cls.__name__: dict.fromkeys(cls.PERSONAL) for cls in EVENT_TYPES}
-    return EVENT_LIST.validate_python([empty[one["type"]] | one for one in read_side.events.get(request_id, [])])
 
 
 def _incoming(partition: int, row: Row) -> Incoming:

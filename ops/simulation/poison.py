@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from ops.simulation.broker import Broker
-from ops.simulation.clients import partition_of
+from ops.simulation.shards import partition_of
 from ops.simulation.watch import Watch
 from schemas import topics
 

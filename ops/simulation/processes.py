@@ -103,7 +103,7 @@ class Cluster:
                 break
             self.advance(task)
         else:
-            raise Broken(f"a batch of {task.key} did not end when it was revoked; it stands at {task.label}")
+            raise Broken("a batch did not end when it was revoked", task.key, task.label)
         task.process.tasks.pop(task.key, None)
         if self.owner[task.key] is task:
             self.owner[task.key] = None
@@ -137,12 +137,17 @@ class Cluster:
         except Broken:
             raise
         except Exception as error:
-            raise Broken(f"{task.key} in {task.process.name} failed at {task.label}: {error!r}") from error
+            raise Broken(
+                f"a worker failed with {type(error).__name__}", task.key, task.process.name, task.label, error
+            ) from error
         return not task.finished
 
     def crash(self, process: Process) -> None:
         """Kill it where it stands; its disks stay, fall back to an older copy, or are gone."""
         self.faults["crash"] += 1
+        for task in process.tasks.values():
+            if task.label != IDLE:
+                self.faults[f"crash at {task.label}"] += 1
         self.faults["acknowledgement lost"] += any(
             task.label in (CHANGELOG_ACK, OUTPUT_ACK) for task in process.tasks.values()
         )

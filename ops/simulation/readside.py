@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,18 @@ import orjson
 from ops.simulation.failure import holds
 from ops.simulation.ledger import Ledger
 from schemas.audit import GENESIS, chain_hash, commitments, content_hash
+
+#: Refusals of one record that are remembered (`streams.md`, promise 2).
+REMEMBERED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Where a command is on record; `refusal` numbers the refusals of its chain, 0 for an accepted one."""
+
+    entity: str
+    seq: int
+    refusal: int
 
 
 class ReadSide:
@@ -22,8 +35,13 @@ class ReadSide:
         self.requests: dict[str, Ledger] = {}
         self.events: dict[str, list[dict[str, Any]]] = {}
         self.views: dict[str, list[dict[str, Any]]] = {}
+        #: Per request, the audit `seq` of each of its events.
+        self.seqs: dict[str, list[int]] = {}
         self.refused: dict[str, int] = {}
-        self.made: dict[str, tuple[str, int]] = {}
+        self.made: dict[str, Effect] = {}
+        #: Refusals per entity, and the commands that were decided again because so many came after theirs.
+        self.remembered: dict[str, int] = {}
+        self.forgotten: set[str] = set()
 
     def copy(self) -> ReadSide:
         """For a run that goes on from here; only for a read side without requests."""
@@ -31,6 +49,7 @@ class ReadSide:
         made.chains = {entity: list(chain) for entity, chain in self.chains.items()}
         made.heads = dict(self.heads)
         made.made = dict(self.made)
+        made.remembered = dict(self.remembered)
         return made
 
     def apply(self, value: bytes) -> dict[str, Any] | None:
@@ -55,11 +74,17 @@ class ReadSide:
         return record
 
     def _command(self, record: dict[str, Any]) -> None:
-        if record["code"] == "idempotency-key-reused" or record["entity"].startswith("session:"):
+        entity, command_id = record["entity"], record["command_id"]
+        if record["code"] == "idempotency-key-reused" or entity.startswith("session:"):
             return
-        place = (record["entity"], record["seq"])
-        before = self.made.setdefault(record["command_id"], place)
-        holds(before == place, "one command had two effects", record["command_id"], before, place)
+        refused = record["outcome"] == "refused"
+        self.remembered[entity] = self.remembered.get(entity, 0) + refused
+        before = self.made.get(command_id)
+        if before is not None:
+            pushed_out = before.refusal > 0 and self.remembered[before.entity] - before.refusal >= REMEMBERED
+            holds(pushed_out, "one command had two effects", command_id, before, entity, record["seq"])
+            self.forgotten.add(command_id)
+        self.made[command_id] = Effect(entity, record["seq"], self.remembered[entity] if refused else 0)
 
     def _request(self, request_id: str, record: dict[str, Any]) -> None:
         ledger = self.requests.setdefault(request_id, Ledger(request_id))
@@ -72,6 +97,7 @@ class ReadSide:
             )
             personal = {name: text for name, text in record["personal"].items() if name != "source_address"}
             self.events.setdefault(request_id, []).append(event | personal)
+            self.seqs.setdefault(request_id, []).append(record["seq"])
             self.views.setdefault(request_id, []).append(record["request"])
         else:
             self.refused[request_id] = self.refused.get(request_id, 0) + 1

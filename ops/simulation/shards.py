@@ -25,3 +25,8 @@ def output_places(key: ShardKey) -> list[tuple[str, int]]:
         everywhere = topic == topics.REFERENCE_COMMANDS and output in (topics.AUDIT, topics.OUTCOMES)
         places += [(output, number) for number in range(PARTITIONS)] if everywhere else [(output, partition)]
     return places
+
+
+def partition_of(request_id: str) -> int:
+    """Where a request's commands go. Any stable spread will do here."""
+    return int(request_id[0], 16) % PARTITIONS

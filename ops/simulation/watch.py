@@ -38,10 +38,12 @@ class Watch:
         self.poison: set[tuple[str, int, int]] = set()
         self.dead: set[tuple[str, int, int]] = set()
         self.outcomes: dict[str, bytes] = {}
+        self.other_outcomes: dict[str, bytes] = {}
         self.reused: set[tuple[str, int]] = set()
         self.failed: set[str] = set()
         self.notifications: dict[str, bytes] = {}
         self._by_topic = {
+            topics.COMMANDS: self._sent,
             topics.AUDIT: self._audit,
             topics.OUTCOMES: self._outcome,
             topics.NOTIFICATIONS: self._notification,
@@ -51,9 +53,16 @@ class Watch:
 
     def __call__(self, topic: str, partition: int, row: Row) -> None:
         look = self._by_topic.get(topic)
-        if look is not None:
-            assert row.value is not None
+        if look is not None and row.value is not None:
             look(partition, row.value)
+
+    def _sent(self, partition: int, value: bytes) -> None:
+        try:
+            body: dict[str, Any] = orjson.loads(value)
+            self.pins.sent(partition, body["command_id"], body.get("reference_offset", 0), body["actor_id"])
+        except (ValueError, KeyError, TypeError):
+            # Garbage; it will be a dead letter.
+            return
 
     def _audit(self, partition: int, value: bytes) -> None:
         record = self.read_side.apply(value)
@@ -82,7 +91,9 @@ class Watch:
             self.reused.add((command_id, body["offset"]))
         else:
             before = self.outcomes.setdefault(command_id, value)
-            holds(before == value, "one command id had two outcomes", before, value)
+            if before != value:
+                # Excused if its refusal was pushed out by others, which the audit stream tells, perhaps after this.
+                self.other_outcomes[command_id] = value
 
     def _notification(self, partition: int, value: bytes) -> None:
         id_ = orjson.loads(value)["id"]
