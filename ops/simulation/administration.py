@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from ops.simulation.broker import Broker
-from ops.simulation.organisation import ASSIGNMENTS, MANAGERS, RULES, assignment_id, user_body
+from ops.simulation.organisation import ASSIGNMENTS, MANAGERS, RULES, SALES, assignment_id, user_body
 from ops.simulation.shards import PARTITIONS
 from schemas import topics
 
@@ -38,7 +38,7 @@ class Administration:
         if chance < 0.55:
             if self._away and rng.random() < 0.6:
                 return self._put(self._away.pop(), user_body, active=True)
-            name = rng.choice(MANAGERS[:3])
+            name = rng.choice((*MANAGERS[:3], *SALES))
             self._away.append(name)
             self._faults["user deactivated"] += 1
             return self._put(name, user_body, active=False)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agents.ports import Fenced
+from ops.simulation.failure import holds
 from schemas.envelope import Headers
 
 START_MS = 1_800_000_000_000
@@ -44,6 +45,14 @@ class Writer:
     epoch: int
 
 
+class Offsets(dict[TopicPartition, int]):
+    """Committed offsets: they never go backwards."""
+
+    def __setitem__(self, place: TopicPartition, offset: int) -> None:
+        holds(offset >= self.get(place, 0), "a committed offset went backwards", place, self.get(place), offset)
+        super().__setitem__(place, offset)
+
+
 @dataclass(slots=True)
 class Broker:
     """`latest` holds per partition the newest value of each key: what compaction would leave."""
@@ -51,7 +60,7 @@ class Broker:
     clock: Clock
     logs: defaultdict[TopicPartition, list[Row]] = field(default_factory=lambda: defaultdict(list))
     latest: defaultdict[TopicPartition, dict[bytes, bytes | None]] = field(default_factory=lambda: defaultdict(dict))
-    committed: dict[TopicPartition, int] = field(default_factory=dict)
+    committed: Offsets = field(default_factory=Offsets)
     watchers: list[Callable[[str, int, Row], None]] = field(default_factory=list)
     _epochs: dict[str, int] = field(default_factory=dict)
     _fences: dict[tuple[str, str, int], int] = field(default_factory=dict)

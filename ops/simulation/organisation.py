@@ -111,7 +111,7 @@ def fresh_broker() -> Broker:
         made.logs[place] = list(rows)
     for place, latest in before.latest.items():
         made.latest[place] = dict(latest)
-    made.committed = dict(before.committed)
+    made.committed.update(before.committed)
     return made
 
 

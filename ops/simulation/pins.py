@@ -1,4 +1,4 @@
-"""What a decision used existed when it was made, and was no older than what the command's sender had seen."""
+"""What a decision used existed when it was made, was no older than what the command's sender had seen, and is of the log's time."""
 
 from __future__ import annotations
 
@@ -17,16 +17,24 @@ class Pins:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._sent: dict[tuple[int, str], tuple[int, str]] = {}
+        self._times: dict[tuple[int, str], list[int]] = {}
+        self._newest: dict[str, int] = {}
 
-    def sent(self, partition: int, command_id: str, reference_offset: int, actor_id: str) -> None:
-        """The first record with this command id was sent by somebody who had read so far."""
-        self._sent.setdefault((partition, command_id), (reference_offset, actor_id))
+    def sent(self, partition: int, body: dict[str, Any], at: int) -> None:
+        """The first record with this command id was sent by somebody who had read so far. `at`: its append time in ms."""
+        place = (partition, body["command_id"])
+        self._sent.setdefault(place, (body.get("reference_offset", 0), body["actor_id"]))
+        self._times.setdefault(place, []).append(at)
 
     def check(self, partition: int, record: dict[str, Any]) -> None:
         """`Broken` if an accepted decision used reference data that was not there, or older than its sender knew."""
         event = record["event"]
         if event is None:
             return
+        before = self._newest.get(record["request_id"], 0)
+        times = {max(at, before) for at in self._times.get((partition, record["command_id"]), ())}
+        holds(event["at"] in times, "a decision at another time than the log's", event, sorted(times))
+        self._newest[record["request_id"]] = event["at"]
         sent = self._sent.get((partition, record["command_id"]))
         seen = 0 if sent is None else sent[0]
         if event["type"] == "Submitted":

@@ -43,7 +43,6 @@ class Watch:
         self.failed: set[str] = set()
         self.notifications: dict[str, bytes] = {}
         self._by_topic = {
-            topics.COMMANDS: self._sent,
             topics.AUDIT: self._audit,
             topics.OUTCOMES: self._outcome,
             topics.NOTIFICATIONS: self._notification,
@@ -52,14 +51,16 @@ class Watch:
         broker.watchers.append(self)
 
     def __call__(self, topic: str, partition: int, row: Row) -> None:
+        if topic == topics.COMMANDS:
+            self._sent(partition, row)
+            return
         look = self._by_topic.get(topic)
         if look is not None and row.value is not None:
             look(partition, row.value)
 
-    def _sent(self, partition: int, value: bytes) -> None:
+    def _sent(self, partition: int, row: Row) -> None:
         try:
-            body: dict[str, Any] = orjson.loads(value)
-            self.pins.sent(partition, body["command_id"], body.get("reference_offset", 0), body["actor_id"])
+            self.pins.sent(partition, orjson.loads(row.value or b""), row.timestamp)
         except (ValueError, KeyError, TypeError):
             # Garbage; it will be a dead letter.
             return

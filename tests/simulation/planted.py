@@ -1,4 +1,4 @@
-"""Mistakes that somebody could make, each as one patch of the real code. `PLANTED` names them all."""
+"""Mistakes that somebody could make in a worker, each as one patch of the real code. `PLANTED` names them all."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from agents.sweep import WindowSweep
 from ops.simulation import shard_task
 from ops.simulation.broker import Broker
 from ops.simulation.stores import MemoryStore
+from schemas import topics
 from schemas.audit import GENESIS
-from schemas.commands import CloseWindow, Rollback
+from schemas.catalog import Catalog
+from schemas.commands import Approve, CloseWindow, Reject, Rollback
 from schemas.events import Approved, RolledBack
 from tables.record import Record
 
@@ -228,6 +230,67 @@ def reference_repeats_dropped(patch: Patch) -> None:
     patch.setattr(ReferenceShard, "handle", handle)
 
 
+def window_from_wall_clock(patch: Patch) -> None:
+    """A record is decided at the time at which a worker comes to it, not at the log's."""
+    real = shard_task.ShardTask._shard
+
+    def shard(self: Any, stores: Any) -> Any:
+        made = real(self, stores)
+        handle = made.handle
+        made.handle = lambda record, effects: handle(replace(record, timestamp=self._broker.clock.now), effects)
+        return made
+
+    patch.setattr(shard_task.ShardTask, "_shard", shard)
+
+
+def pool_from_current_assignments(patch: Patch) -> None:
+    """Who may vote is looked up anew, and not as it was pinned."""
+    real = rules.decide._vote
+
+    def vote(state: Any, command: Any, context: Any) -> Any:
+        if state.open_level is None:
+            return real(state, command, context)
+        wanted = state.open_level.level
+        found = context.catalog.assignments_for(state.category_id)
+        now = tuple(sorted({one.approver_id for one in found if one.level == wanted}))
+        levels = tuple(replace(one, approvers=now) if one.level == wanted else one for one in state.levels)
+        return real(replace(state, levels=levels), command, context)
+
+    for kind in (Approve, Reject):
+        patch.setitem(rules.decide.DECIDERS, kind, vote)
+
+
+def deactivated_user_votes(patch: Patch) -> None:
+    patch.setattr(
+        Catalog, "is_active", lambda self, user_id, role: role in getattr(self.users.get(user_id), "roles", ())
+    )
+
+
+def dead_letter_without_ack(patch: Patch) -> None:
+    """A dead letter is sent, and nobody looks whether it arrived."""
+    real = shard_task.SimulatedLog.write_outputs
+
+    async def write_outputs(self: Any, outputs: Any) -> None:
+        await real(self, [one for one in outputs if one.topic != topics.DEAD_LETTERS or self._rng.random() < 0.7])
+
+    patch.setattr(shard_task.SimulatedLog, "write_outputs", write_outputs)
+
+
+def zombie_commits_an_offset(patch: Patch) -> None:
+    """The commit is not tied to the group's generation."""
+    real = shard_task.ShardTask.__init__
+
+    def init(self: Any, process: Any, key: Any, broker: Any, rng: Any, owned: Any) -> None:
+        real(self, process, key, broker, rng, lambda _: True)
+
+    patch.setattr(shard_task.ShardTask, "__init__", init)
+
+
+def torn_links_not_repeated(patch: Patch) -> None:
+    """The links that a torn batch left before this one in the chain are not written first (once a real mistake)."""
+    patch.setattr(RequestShard, "_links_before", lambda *_: [])
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     one.__name__: one
     for one in (
@@ -252,5 +315,11 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         no_sweep_of_what_was_open,
         reference_data_not_awaited,
         reference_repeats_dropped,
+        window_from_wall_clock,
+        pool_from_current_assignments,
+        deactivated_user_votes,
+        dead_letter_without_ack,
+        zombie_commits_an_offset,
+        torn_links_not_repeated,
     )
 }
