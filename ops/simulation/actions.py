@@ -10,6 +10,7 @@ from ops.simulation.poison import send_poison
 from ops.simulation.shard_log import CHANGELOG_ACK, OUTPUT_ACK
 from ops.simulation.shards import SHARDS
 from ops.simulation.stepping import IDLE
+from schemas import topics
 
 if TYPE_CHECKING:
     from ops.simulation.world import World
@@ -139,10 +140,11 @@ def poison(world: World) -> str:
 
 
 def flush_disk(world: World) -> str:
-    """What the local stores hold now is what a power cut leaves of them."""
+    """What the local stores hold now is what a power cut leaves of them, and what a backup of PostgreSQL has."""
     for process in world.cluster.processes:
         for store in process.stores():
             store.remember()
+    world.database.backup = world.database.tables.copy()
     return "done"
 
 
@@ -162,11 +164,21 @@ def database(world: World) -> str:
 
 
 def rebuild(world: World) -> str:
-    """`athena projector rebuild`, while everything runs."""
+    """`athena projector rebuild` while everything runs, or PostgreSQL is set back to an older copy of itself."""
+    held = world.database
+    if held.backup is not None and world.rng.random() < 0.5:
+        world.faults["read side set back"] += 1
+        held.tables, held.backup = held.backup, None
+        world.mirror.replaced()
+        return "set back"
     world.faults["read side rebuilt"] += 1
-    world.database.tables.rebuild()
-    world.mirror.rebuilt()
-    return "emptied"
+    ends = {number: world.broker.end(topics.AUDIT, number) for number in held.tables.offsets}
+    made = world.mirror.read_again(
+        {number: world.rng.randint(held.tables.offsets[number], ends[number]) for number in ends}
+    )
+    held.tables.swap(made)
+    world.mirror.replaced()
+    return f"rebuilt up to {made.offsets}"
 
 
 def network(world: World) -> str:

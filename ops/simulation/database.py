@@ -27,6 +27,7 @@ class MemoryDatabase:
 
     def __init__(self, loop: VirtualLoop, rng: random.Random, faults: Counter[str]) -> None:
         self.tables = Tables()
+        self.backup: Tables | None = None
         self.promised: dict[str, str] = {}
         #: Commands whose promise could not be noted.
         self.unpromised: set[str] = set()

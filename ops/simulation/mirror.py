@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import orjson
@@ -32,9 +33,11 @@ class Mirror:
         self._versions: dict[str, int] = {}
         database.committed = self._committed
 
-    def rebuilt(self) -> None:
-        """What is derived is gone."""
-        self._versions.clear()
+    def replaced(self) -> None:
+        """The tables are others now: what follows is compared with these."""
+        tables = self._database.tables
+        self._versions = {id_: row[0] for id_, row in tables.requests.items()}
+        self._lengths = dict(Counter(entity for entity, _ in tables.records))
 
     def _committed(self, before: dict[int, int], columns: list[list[Any]]) -> None:
         tables, told = self._database.tables, self._watch.read_side
@@ -63,7 +66,7 @@ class Mirror:
         self._check_records(tables, told)
         self._check_requests(tables, told)
         self._check_commands(tables)
-        again = self._again()
+        again = self.read_again(ends)
         for name in COMPARED:
             holds(getattr(again, name) == getattr(tables, name), f"{name}: reading the stream again gives other bytes")
 
@@ -109,14 +112,14 @@ class Mirror:
             assert row is not None
             holds(row[2:4] == (outcome["status"], outcome["code"]), "another outcome in the read side", row, outcome)
 
-    def _again(self) -> Tables:
-        """An empty read side after the whole stream."""
-        made = Tables(offsets=dict.fromkeys(range(PARTITIONS), 0))
-        for partition in reversed(range(PARTITIONS)):
+    def read_again(self, ends: dict[int, int]) -> Tables:
+        """An empty read side after the stream up to these offsets."""
+        made = Tables(offsets=dict.fromkeys(ends, 0))
+        for partition, end in sorted(ends.items(), reverse=True):
             rows = self._broker.rows(topics.AUDIT, partition)
-            for start in range(0, len(rows), _AGAIN):
+            for start in range(0, end, _AGAIN):
                 batch = Batch()
-                part = rows[start : start + _AGAIN]
+                part = rows[start : min(start + _AGAIN, end)]
                 batch.extend(partition, start, part, start + len(part))
                 holds(judge(made.apply(batch.columns())).held, "the stream cannot be read again", partition, start)
         return made

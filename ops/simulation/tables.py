@@ -12,7 +12,7 @@ from typing import Any
 Row = tuple[Any, ...]
 #: Widths of the statement's parameter groups, in its order.
 WIDTHS = (3, 27, 3, 12, 4, 6, 6, 7)
-#: Tables that a rebuild empties; `records` and `personal` hold facts, and stay.
+#: Tables that a rebuild makes anew; `records` and `personal` hold facts, and stay.
 DERIVED = ("history", "requests", "participants", "votes", "commands", "entities")
 COMPARED = ("records", "personal", *DERIVED)
 
@@ -36,11 +36,12 @@ class Tables:
         """As it is now."""
         return Tables(**{name: dict(getattr(self, name)) for name in ("offsets", *COMPARED)})
 
-    def rebuild(self) -> None:
-        """`athena projector rebuild`: what is derived is gone, and reading begins anew."""
-        for name in DERIVED:
-            getattr(self, name).clear()
-        self.offsets = dict.fromkeys(self.offsets, 0)
+    def swap(self, made: Tables) -> None:
+        """The end of `athena projector rebuild`: what is derived is replaced, with the offsets; facts are compared, and stay."""
+        for name in ("offsets", *DERIVED):
+            setattr(self, name, getattr(made, name))
+        for name in ("records", "personal"):
+            getattr(self, name).update(getattr(made, name))
 
     def apply(self, columns: list[list[Any]]) -> dict[str, Any]:
         """The statement: writes all or nothing, and answers why not."""

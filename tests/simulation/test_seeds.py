@@ -41,7 +41,7 @@ def test_every_kind_of_fault_is_met() -> None:
         "crash at changelog append", "crash at changelog ack", "crash at output append", "crash at output ack",
         "crash at offset commit", "database away", "database: answer lost", "database: rolled back", "fenced",
         "gateway restart", "more refusals than remembered", "outcomes cut off", "poison record", "projector down",
-        "projector rebalance", "projector zombie", "read side rebuilt", "rebalance", "record delayed",
+        "projector rebalance", "projector zombie", "read side rebuilt", "read side set back", "rebalance", "record delayed",
         "reference command twice", "rules changed", "security event twice", "send refused", "store deleted", "store stale",
         "user deactivated", "window's closing lost", "zombie",
     }  # fmt: skip
