@@ -234,8 +234,8 @@ def window_from_wall_clock(patch: Patch) -> None:
     """A record is decided at the time at which a worker comes to it, not at the log's."""
     real = shard_task.ShardTask._shard
 
-    def shard(self: Any, stores: Any) -> Any:
-        made = real(self, stores)
+    def shard(self: Any, stores: Any, settled: int) -> Any:
+        made = real(self, stores, settled)
         handle = made.handle
         made.handle = lambda record, effects: handle(replace(record, timestamp=self._broker.clock.now), effects)
         return made
@@ -286,11 +286,6 @@ def zombie_commits_an_offset(patch: Patch) -> None:
     patch.setattr(shard_task.ShardTask, "__init__", init)
 
 
-def torn_links_not_repeated(patch: Patch) -> None:
-    """The links that a torn batch left before this one in the chain are not written first (once a real mistake)."""
-    patch.setattr(RequestShard, "_links_before", lambda *_: [])
-
-
 PLANTED: dict[str, Callable[[Patch], None]] = {
     one.__name__: one
     for one in (
@@ -320,6 +315,5 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         deactivated_user_votes,
         dead_letter_without_ack,
         zombie_commits_an_offset,
-        torn_links_not_repeated,
     )
 }

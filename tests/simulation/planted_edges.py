@@ -68,18 +68,6 @@ def older_version_written_over_newer(patch: Patch) -> None:
     patch.setattr(Tables, "newer", staticmethod(lambda *_: True))
 
 
-def older_version_wins_in_a_batch(patch: Patch) -> None:
-    """The last document in the log is taken for the newest."""
-    real = Batch._request
-
-    def request(self: Any, record: Any, document: Any) -> None:
-        real(self, record, document)
-        held = self._requests[record["request_id"]]
-        held.version, held.document = record["version"], document
-
-    patch.setattr(Batch, "_request", request)
-
-
 def offsets_not_compared(patch: Patch) -> None:
     """Whoever writes last is right: an answer that was lost, or a zombie, sets the offsets back."""
     patch.setattr(Tables, "held", lambda *_: True)
@@ -179,7 +167,6 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         projector_commits_offsets_apart,
         projector_skips_a_gap,
         older_version_written_over_newer,
-        older_version_wins_in_a_batch,
         offsets_not_compared,
         rebuild_not_noticed,
         votes_that_were_rolled_back_stay,

@@ -8,7 +8,7 @@ from ops.simulation.run import SeedFailed, run_seed
 from tests.simulation import planted, planted_edges
 
 PLANTED = {**planted.PLANTED, **planted_edges.PLANTED}
-#: Seeds within which each planted mistake must show; the slowest to show needs about 80 today.
+#: Seeds within which each planted mistake must show; the slowest to show needs about 165 today.
 BOUND = 300
 
 
