@@ -11,7 +11,6 @@ import pytest
 import gateway.streams.commands
 import ops.simulation.database
 import ops.simulation.mirror
-from agents.projector.batch import Batch
 from agents.projector.ports import Unavailable, Verdict
 from agents.projector.projector import Projector
 from agents.projector.reading import Reading
