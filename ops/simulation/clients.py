@@ -25,9 +25,10 @@ _OVER = frozenset({"finalized", "closed", "withdrawn"})
 
 
 class Clients:
-    """Commands through the gateways for the most part; some straight into the log, as another program would send them."""
+    """Commands through the gateways for the most part; some straight into the log, as another program would send them, and all
+    where there are no `intents`."""
 
-    def __init__(self, broker: Broker, watch: Watch, intents: Intents, rng: random.Random) -> None:
+    def __init__(self, broker: Broker, watch: Watch, intents: Intents | None, rng: random.Random) -> None:
         self._broker = broker
         self._intents = intents
         self._watch = watch
@@ -120,7 +121,7 @@ class Clients:
     def _again(self) -> str:
         """A retry: the same command; sometimes the same id with another payload."""
         rng = self._rng
-        if self._intents.book and rng.random() < 0.8:
+        if self._intents is not None and self._intents.book and rng.random() < 0.8:
             intent = rng.choice(self._intents.book[-12:])
             if rng.random() < 0.3:
                 fields = self._altered(intent.fields)
@@ -147,7 +148,7 @@ class Clients:
         if ledger is not None and rng.random() < 0.3:
             fields = fields | {"expected_version": max(0, ledger.version - rng.choice((0, 0, 0, 1, -1)))}
         straight = actor == SYSTEM or (kind == "SubmitRequest" and request_id is not None)
-        if not straight and rng.random() < 0.85:
+        if self._intents is not None and not straight and rng.random() < 0.85:
             intent = Intent(actor, self.new_id(), kind, request_id, fields)
             self._intents.book.append(intent)
             self._intents.post(intent)

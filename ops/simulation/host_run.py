@@ -27,6 +27,7 @@ from ops.simulation.host_worker import Worker
 from ops.simulation.organisation import fresh_broker
 from ops.simulation.poison import send_poison
 from ops.simulation.processes import Cluster
+from ops.simulation.replay import Replay
 from ops.simulation.shards import SHARDS
 from ops.simulation.watch import Watch
 from schemas import topics
@@ -71,14 +72,15 @@ class HostRun:
         self.broker = fresh_broker()
         self.broker.clock = VirtualClock(self.loop)
         self.watch = Watch(self.broker)
+        self.replay = Replay(self.broker, self.watch.read_side)
         self.broker.watchers.append(self._mark_misdated)
         self.network = Network(self.rng)
         self.checks = Checks(self.broker, self.watch)
         self.group = Group(self.broker, self.rng, self.checks.commit)
         size = self.rng.choice((2, 2, 3))
         self.workers = [Worker(f"w{number}", self) for number in range(size)]
-        self.clients = Clients(self.broker, self.watch, self.rng)
-        self.admin = Administration(self.broker, self.rng, self.clients.new_id, self.clients.away)
+        self.clients = Clients(self.broker, self.watch, None, self.rng)
+        self.admin = Administration(self.broker, self.rng, self.clients.new_id, self.clients.away, self.faults)
         weighted: list[tuple[float, Callable[[], str]]] = [
             (50, self.clients.act),
             (6, self._rush),
@@ -143,9 +145,9 @@ class HostRun:
         holds(not self._open(), "work came up again after it had ended", self._open())
         read_side = self.watch.read_side
         final.check_windows(read_side, self.broker.clock.now)
-        final.check_replay(self.broker, read_side, complete=True)
+        self.replay.check_complete()
         final.check_outcomes(self.broker, self.watch)
-        final.check_notifications(read_side, self.watch)
+        final.check_notifications(self.replay, self.watch)
         final.check_reference(cast(Cluster, self))
         self.checks.stores(self.group, self.workers)
 
