@@ -11,6 +11,14 @@ import pytest
 from tests import stack as stacks
 
 FOLDER = "ATHENA_TEST_FOLDER"
+#: Quick tests come first, so that a simple mistake shows soon. Then the long chain of faults, beside which the rest runs.
+ORDER = ("unit", "faults", "integration", "simulation", "e2e")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort by folder, in `ORDER`; within a folder nothing moves."""
+    root = Path(__file__).parent
+    items.sort(key=lambda item: ORDER.index(item.path.relative_to(root).parts[0]))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,6 +21,8 @@ TAKEN_OVER_WITHIN = 45.0
 #: A process that is asked to stop has 10 s for it.
 STOPPED_WITHIN = 11.0
 ENDED_WITHIN = 45.0
+#: What a worker logs when it has taken its shards, and shut every earlier owner out.
+CLAIMED = "shards claimed"
 #: A clock stays wrong, and a disk full, for so long at most, in seconds: twice as long as all who look at them take to look.
 LONGEST_STEP = 12.0
 #: What a worker logs when a newer owner has shut it out.
@@ -196,14 +198,19 @@ async def _hold_a_batch(scene: Scene, process: str) -> None:
 
 
 def _must_end(scene: Scene, name: str, process: str) -> None:
-    """The zombie must not live on: it is fenced, or has found out by itself; either way its next life begins anew."""
-    before = scene.rig.process(process)
+    """The zombie must not live on with what it had: it is fenced and ends, or finds out by itself and claims anew."""
+    before, claims = scene.rig.process(process), scene.rig.said(process, CLAIMED)
+
+    def begun_anew() -> bool:
+        return scene.rig.process(process) != before or scene.rig.said(process, CLAIMED) > claims
 
     async def look() -> None:
         try:
-            await aside(wait_until, lambda: scene.rig.process(process) != before, ENDED_WITHIN, "ended")
+            await aside(wait_until, begun_anew, ENDED_WITHIN, "begun anew")
         except AssertionError:
-            scene.problems.append(f"{name}: the zombie {process} did not end within {ENDED_WITHIN:.0f} s")
+            scene.problems.append(
+                f"{name}: the zombie {process} neither ended nor claimed anew within {ENDED_WITHIN:.0f} s"
+            )
 
     scene.afterwards.append(look)
 

@@ -115,8 +115,8 @@ class Flow:
 
     async def _audit_ends(self) -> dict[int, int]:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._home.kafka, enable_auto_commit=False)
-        await consumer.start()
         try:
+            await consumer.start()
             assigned = [TopicPartition(topics.AUDIT, number) for number in range(self._partitions)]
             return {tp.partition: end for tp, end in (await consumer.end_offsets(assigned)).items()}
         finally:

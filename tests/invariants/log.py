@@ -25,8 +25,8 @@ async def read(bootstrap: str, topic: str) -> list[ConsumerRecord]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
     )
-    await consumer.start()
     try:
+        await consumer.start()
         await consumer._client.force_metadata_update()
         numbers = sorted(await consumer._client._wait_on_metadata(topic))
         assigned = [TopicPartition(topic, number) for number in numbers]

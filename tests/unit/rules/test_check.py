@@ -234,8 +234,8 @@ def test_the_size_to_carry_is_read_and_checked_in_time(kind: str) -> None:
         {one.approver_id for one in people},
         [(f"p{n}", f"d{n % 50}") for n in range(97)],
     )
-    begin = time.perf_counter()
+    begin = time.process_time()
     findings = check(parse_rules(large(kind)), reference)
-    # 5 s is the target; a busy test machine gets some room.
-    assert time.perf_counter() - begin < 15
+    # 5 s is the target; CPU time, and room for a slow machine: the tests beside this one take their part.
+    assert time.process_time() - begin < 15
     assert len(findings) < 700
