@@ -31,6 +31,7 @@ from gateway.streams.lag import WorkerLag
 from gateway.streams.outcomes import Outcomes
 from gateway.streams.producer import Producer
 from gateway.streams.security import SecurityLog
+from gateway.turns import Turns
 from ops.reference import ReferenceFollower
 from ops.settings import Settings, require_secret
 from schemas.catalog import Catalog
@@ -72,9 +73,9 @@ class Services:
         self.cursors = Cursors(key)
         self.limits = Limits(on=settings.rate_limits == "on")
         #: One verification of all chains at a time.
-        self.verification = asyncio.Semaphore(1)
+        self.verification = Turns(1, waiting=4, seconds=30.0)
         #: And a few of one request's: each reads from Kafka over connections of its own.
-        self.verification_of_one = asyncio.Semaphore(4)
+        self.verification_of_one = Turns(4, waiting=16, seconds=20.0)
         self.vkeys = _vkeys(settings.checkpoint_vkeys)
         self.started = False
         self.stopping = False

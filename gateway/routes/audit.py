@@ -105,7 +105,10 @@ async def verify(call: Call) -> Answer:
     await signed_in(call, SEES_ALL)
     request = _request_id(query(call))
     services = call.services
-    async with services.verification if request is None else services.verification_of_one:
-        return json_answer(
-            await chains.verify(services.database, services.settings.kafka_bootstrap, services.vkeys, request)
-        )
+    bootstrap = services.settings.kafka_bootstrap
+    if request is None:
+        async with services.verification.turn():
+            dsn = services.settings.database_url.get_secret_value()
+            return json_answer(await chains.verify_all(dsn, bootstrap, services.vkeys))
+    async with services.verification_of_one.turn():
+        return json_answer(await chains.verify_one(services.database, bootstrap, request))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import contextlib
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import structlog
 
 from gateway.http.problems import unavailable
 from gateway.sql.database import Database
+from ops.audit.apart import verify_apart
 from ops.audit.source import KafkaSource
-from ops.audit.verify import Trust
-from ops.audit.verify import verify as verify_log
+from ops.audit.verify import Trust, verify
 from ops.stack.errors import StackError
 from schemas.notes import VerifierKey
 
@@ -24,27 +25,31 @@ ONE_SECONDS, ALL_SECONDS = 20.0, 600.0
 TAIL = 20_000
 
 
-async def verify(
-    database: Database, bootstrap: str, keys: Collection[VerifierKey], request_id: str | None
-) -> dict[str, Any]:
-    """The answer of `GET /audit/verify`, for one request or all.
+async def verify_all(dsn: str, bootstrap: str, keys: Collection[VerifierKey]) -> dict[str, Any]:
+    """The answer for all chains, by a process apart. Raises Problem 503 when PostgreSQL or Kafka is away, or it took too long."""
+    async with _within(ALL_SECONDS):
+        return await verify_apart(dsn, bootstrap, keys)
 
-    Raises Problem 503 when PostgreSQL or Kafka is away, or it took too long.
-    """
-    seconds = ALL_SECONDS if request_id is None else ONE_SECONDS
+
+async def verify_one(database: Database, bootstrap: str, request_id: str) -> dict[str, Any]:
+    """The answer for one request. Raises Problem 503 as `verify_all`."""
     source = KafkaSource(bootstrap)
     try:
-        async with database.connection() as connection:
-            try:
-                async with asyncio.timeout(seconds):
-                    report = await verify_log(connection, source, request_id, Trust(keys), tail=TAIL)
-            except TimeoutError as error:
-                raise unavailable(
-                    f"It could not be verified within {seconds:.0f} s. Run on the server: athena audit verify"
-                ) from error
-            except StackError as error:
-                log.warning("the audit log cannot be read", error=str(error)[:300])
-                raise unavailable("The audit log cannot be read.") from error
+        async with database.connection() as connection, _within(ONE_SECONDS):
+            return (await verify(connection, source, request_id, Trust(), tail=TAIL)).as_json()
     finally:
         await source.close()
-    return report.as_json()
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise unavailable(
+            f"It could not be verified within {seconds:.0f} s. Run on the server: athena audit verify"
+        ) from error
+    except StackError as error:
+        log.warning("the audit log cannot be read", error=str(error)[:300])
+        raise unavailable("The audit log cannot be read.") from error

@@ -10,13 +10,14 @@ from schemas import topics
 
 class Broken(Exception):
     """The first break: `entity` is an audit chain and `seq` its record, or `entity` is a partition of the log
-    (`athena.audit/<n>`) and `seq` a number of records or an offset, as `why` says."""
+    (`athena.audit/<n>`) and `seq` a number of records or an offset, as `why` says. Both texts may hold what a forger wrote:
+    they are cut to 200 and 1,000 characters, and `plain` makes them fit for a terminal."""
 
     def __init__(self, entity: str, seq: int, why: str) -> None:
-        super().__init__(f"{entity} seq {seq}: {why}")
-        self.entity = entity
+        self.entity = entity[:200]
         self.seq = seq
-        self.why = why
+        self.why = why[:1000]
+        super().__init__(f"{self.entity} seq {self.seq}: {self.why}")
 
 
 @dataclass(slots=True)
@@ -48,6 +49,13 @@ class Report:
             "records": self.records,
             "first_break": None if found is None else {"entity": found.entity, "seq": found.seq, "why": found.why},
         }
+
+
+def plain(text: object, most: int = 1500) -> str:
+    """A text as one line of visible characters: what a forger wrote must not end a line, nor steer a terminal."""
+    shown = str(text)
+    cut = shown[:most] + "…" if len(shown) > most else shown
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in cut)
 
 
 def place(partition: int) -> str:
