@@ -24,6 +24,7 @@ from schemas.notes import NoteError, VerifierKey, open_note
 _NO_HASH = bytes(32)
 _HEX = re.compile(r"[0-9a-f]{64}")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+_PARTITION = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class CheckpointRecord(Stored):
@@ -92,7 +93,12 @@ def origin_of(installation: str, partition: int) -> str:
 def partition_of(origin: str) -> int | None:
     """Which partition an origin names; None when it is none of ours."""
     _, found, number = origin.rpartition(f"/{topics.AUDIT}/")
-    return int(number) if found and number.isdecimal() else None
+    return int(number) if found and _PARTITION.fullmatch(number) else None
+
+
+def installation_of(origin: str) -> str | None:
+    """Which installation an origin names; None when it is none of ours."""
+    return None if partition_of(origin) is None else origin.rpartition(f"/{topics.AUDIT}/")[0]
 
 
 def opened(note: str, keys: Iterable[VerifierKey]) -> Checkpoint:

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 ED25519 = b"\x01"
-#: Longest note that is read, in characters: a checkpoint has three lines, and up to 100 signatures may hang on it.
-MAX_NOTE = 64 * 1024
+#: Longest note that is read, in characters, and the most signatures: as Go's golang.org/x/mod/sumdb/note has them. A witness's
+#: post-quantum signature has up to 5 kB.
+MAX_NOTE, MAX_SIGNATURES = 1_000_000, 100
 _NAME = re.compile(r"[^\s+]+")
 _DASH = "\u2014 "
 
@@ -100,8 +101,8 @@ def open_note(note: str, keys: Iterable[VerifierKey]) -> str:
             raise NoteError(f"the signature of {name} is not that of this text") from None
         verified = True
     if not verified:
-        names = ", ".join(dict.fromkeys(name for name, _ in signatures))
-        raise NoteError(f"none of the known keys has signed it; it is signed by {names}")
+        names = ", ".join(dict.fromkeys(f"{name}+{signature[:4].hex()}" for name, signature in signatures))
+        raise NoteError(f"none of the known keys has signed it; it is signed by {names[:300]}")
     return text
 
 
@@ -112,8 +113,10 @@ def split_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     text, empty, lines = note.rpartition("\n\n")
     if not empty or not lines.endswith("\n"):
         raise NoteError("it has no empty line followed by signature lines")
-    signatures = []
+    signatures: list[tuple[str, bytes]] = []
     for line in lines.removesuffix("\n").split("\n"):
+        if len(signatures) >= MAX_SIGNATURES:
+            raise NoteError(f"it has over {MAX_SIGNATURES} signatures")
         name, blank, encoded = line.removeprefix(_DASH).partition(" ")
         signature = _base64(encoded)
         if not line.startswith(_DASH) or not blank or not _NAME.fullmatch(name) or len(signature) < 5:

@@ -17,7 +17,7 @@ import asyncpg
 from pydantic import ValidationError
 
 from ops.audit import proof
-from ops.audit.found import Broken, Report
+from ops.audit.found import Broken, Report, place, plain
 from ops.audit.prove import find, newest_of
 from ops.audit.source import FolderSource, KafkaSource, Source, file_of, fix_ends, line_of
 from ops.audit.verify import Trust, verify_at
@@ -25,10 +25,12 @@ from ops.cli.options import MISUSE, OK, UNREACHABLE, WRONG
 from ops.stack.errors import StackError
 from ops.stack.home import Home
 from schemas import topics
-from schemas.checkpoints import Checkpoint, notes_in, opened
+from schemas.checkpoints import Checkpoint, installation_of, notes_in, opened, partition_of
 from schemas.notes import NoteError, VerifierKey
 
 SAY_EVERY = 2.0
+#: Largest file of keys or of kept checkpoints, in bytes.
+MAX_TEXT = 16 * 1024 * 1024
 
 
 class Misuse(Exception):
@@ -56,7 +58,7 @@ def verify(home: Home, request: str | None, log: str | None, kept: str | None, k
         request_id = None if request is None else _uuid(request)
         if request_id is not None and (kept is not None or log is not None):
             raise Misuse("--checkpoint and --log are for the whole log: leave --request away")
-        keys = _keys(home, key)
+        keys = _of_one_installation(_keys(home, key))
         source: Source = KafkaSource(home.kafka) if log is None else FolderSource(Path(log))
         try:
             trust = Trust(keys, [] if kept is None else _kept(Path(kept), keys))
@@ -69,11 +71,11 @@ def verify(home: Home, request: str | None, log: str | None, kept: str | None, k
         if found is None and request is not None and report.records == 0:
             found = report.first_break = Broken(f"request:{request}", 0, "there is no record of this request")
         if as_json:
-            print(json.dumps(report.as_json()))
+            print(json.dumps(report.as_json() | report.counts()))
         elif found is None:
             _say_whole(report, request is not None)
         else:
-            print(f"BROKEN at {found.entity} seq {found.seq}: {found.why}")
+            print(f"BROKEN at {plain(found)}")
         return OK if found is None else WRONG
 
     return _run(run, done)
@@ -82,10 +84,8 @@ def verify(home: Home, request: str | None, log: str | None, kept: str | None, k
 def _say_whole(report: Report, one: bool) -> None:
     print(f"All {report.chains} chains with {report.records} records are whole, in PostgreSQL and in the log alike.")
     if not one:
-        print(
-            f"{report.checkpoints} checkpoints hold; {report.uncovered} records are newer than the last ones. In the log "
-            f"again after a crash: {report.repeats}."
-        )
+        print(f"{report.checkpoints} checkpoints hold; {report.uncovered} records are under none of those published.")
+        print(f"In the log again after a crash: {report.repeats}.")
     if report.waiting:
         print(f"{report.waiting} records are in the log and not yet in PostgreSQL.")
     if report.erased:
@@ -131,15 +131,21 @@ def checkpoints(home: Home) -> int:
     """Print the newest checkpoint of each partition: signed notes, one after the other."""
 
     async def run() -> str:
-        keys, source = _keys(home, None), KafkaSource(home.kafka)
+        keys, source, notes = _keys(home, None), KafkaSource(home.kafka), []
         try:
-            found = [await newest_of(source, partition) for partition in await source.partitions()]
+            for partition in await source.partitions():
+                one = await newest_of(source, partition)
+                if one is None:
+                    print(f"{place(partition)} has no checkpoint.", file=sys.stderr)
+                    continue
+                if partition_of(opened(one.note, keys).origin) != partition:
+                    raise Broken(
+                        place(partition), one.size, "the newest checkpoint published for it is of another partition"
+                    )
+                notes.append(one.note)
         finally:
             await source.close()
-        for one in found:
-            if one is not None:
-                opened(one.note, keys)
-        return "\n".join(one.note for one in found if one is not None)
+        return "\n".join(notes)
 
     return _run(run, lambda text: _ok(text.rstrip("\n")))
 
@@ -152,7 +158,11 @@ def prove(home: Home, request: str, out: str | None, wait: float, personal: bool
         keys, kafka = _keys(home, None), home.kafka
         found = await find(lambda: KafkaSource(kafka), request_id, keys, wait, Progress())
         data = proof.build(f"request:{request_id}", found.note, found.records, personal=personal)
-        proof.check(data, keys)
+        try:
+            proof.check(data, keys)
+        except (proof.Refuted, proof.NoProof) as error:
+            why = f"the log's records of it prove nothing: {error}. Run: athena audit verify"
+            raise Broken(f"request:{request_id}", 0, why) from error
         return data, f"{len(found.records)} records, under the checkpoint of {found.checkpoint.size}", found.uncovered
 
     def done(result: tuple[bytes, str, int]) -> int:
@@ -177,7 +187,9 @@ def prove(home: Home, request: str, out: str | None, wait: float, personal: bool
 def check(file: str, key: str, as_json: bool) -> int:
     """Check a proof file offline."""
     try:
-        data = Path(file).read_bytes()
+        with Path(file).open("rb") as lines:
+            # One byte more than is allowed: that it is too large is then said with the rest.
+            data = lines.read(proof.MAX_FILE + 1)
     except OSError as error:
         print(f"{file} cannot be read: {error.strerror}", file=sys.stderr)
         return MISUSE
@@ -194,22 +206,22 @@ def check(file: str, key: str, as_json: bool) -> int:
             seen = {"origin": found.checkpoint.origin, "size": found.checkpoint.size, "entity": found.entity}
             print(json.dumps({"ok": True, **seen, "records": found.records, "versions": found.versions, "why": None}))
             return OK
-        print(
-            f"PROVED: {found.entity} has the records 1 to {found.records}, versions 1 to {found.versions} without gap."
-        )
+        versions = f"versions 1 to {found.versions} without gap" if found.versions else "no version"
+        print(plain(f"PROVED: {found.entity} has the records 1 to {found.records}, {versions}."))
         print(
             f"  They are among the {found.checkpoint.size} records of {found.checkpoint.origin} that the checkpoint signs."
         )
         print(f"  {found.personal} personal texts are those committed to; {found.hidden} are not shown.")
         print(
-            "NOT PROVED: that nothing came after the last record shown, and that no other log was signed with this key."
+            "NOT PROVED: that nothing came after the last record shown, that the log has no second record under one of these "
+            "numbers (athena audit verify reads it all), and that no other log was signed with this key."
         )
         return OK
 
     try:
         return _run(run, done)
     except proof.Refuted as error:
-        print(json.dumps({"ok": False, "why": str(error)}) if as_json else f"NOT PROVED: {error}")
+        print(json.dumps({"ok": False, "why": str(error)}) if as_json else plain(f"NOT PROVED: {error}"))
         return WRONG
 
 
@@ -217,16 +229,16 @@ def _run(work: Callable[[], Coroutine[Any, Any, Any]], done: Callable[[Any], int
     try:
         return done(asyncio.run(work()))
     except Misuse as error:
-        print(error, file=sys.stderr)
+        print(plain(error), file=sys.stderr)
         return MISUSE
     except Broken as error:
-        print(f"BROKEN at {error.entity} seq {error.seq}: {error.why}")
+        print(f"BROKEN at {plain(error)}")
         return WRONG
     except NoteError as error:
-        print(f"BROKEN: a checkpoint does not hold: {error}")
+        print(plain(f"BROKEN: a checkpoint does not hold: {error}"))
         return WRONG
     except (StackError, OSError, TimeoutError, ValidationError, asyncpg.PostgresError) as error:
-        print(f"This cannot be done now: {error}. Is the stack up? See: athena status", file=sys.stderr)
+        print(f"This cannot be done now: {plain(error)}. Is the stack up? See: athena status", file=sys.stderr)
         return UNREACHABLE
 
 
@@ -266,22 +278,39 @@ def _read_keys(key: str) -> list[VerifierKey]:
     except NoteError:
         pass
     try:
-        lines = Path(key).read_text(encoding="utf-8").splitlines()
+        lines = _text_of(Path(key)).splitlines()
         found = [VerifierKey.parse(line) for line in lines if line.strip()]
-    except (OSError, UnicodeDecodeError, NoteError) as error:
+    except (OSError, ValueError) as error:
         raise Misuse(
-            f"{key!r} is neither a verifier key nor a file of them: {error}. Print them: athena audit key"
+            f"{key[:80]!r} is neither a verifier key nor a file of them: {error}. Print them: athena audit key"
         ) from error
     if not found:
         raise Misuse(f"{key} holds no verifier key")
     return found
 
 
+def _of_one_installation(keys: list[VerifierKey]) -> list[VerifierKey]:
+    """The keys, if one log can be meant by them all: another installation's signed log must not pass for this one's."""
+    names = sorted({name for key in keys if (name := installation_of(key.name)) is not None})
+    if len(names) > 1:
+        raise Misuse(f"The keys are those of several logs: {', '.join(names)}. Give those of the one to be verified")
+    return keys
+
+
+def _text_of(path: Path) -> str:
+    """A text file. Raises OSError, ValueError (no UTF-8, or too large)."""
+    with path.open("rb") as lines:
+        data = lines.read(MAX_TEXT + 1)
+    if len(data) > MAX_TEXT:
+        raise ValueError(f"it has over {MAX_TEXT} bytes")
+    return data.decode().replace("\r\n", "\n")
+
+
 def _kept(path: Path, keys: list[VerifierKey]) -> list[Checkpoint]:
     """The checkpoints in a file that somebody kept."""
     try:
-        found = [opened(note, keys) for note in notes_in(path.read_text(encoding="utf-8"))]
-    except (OSError, UnicodeDecodeError, NoteError) as error:
+        found = [opened(note, keys) for note in notes_in(_text_of(path))]
+    except (OSError, ValueError) as error:
         raise Misuse(f"{path}: no checkpoint that these keys signed: {error}") from error
     if not found:
         raise Misuse(f"{path} holds no checkpoint")

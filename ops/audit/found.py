@@ -50,6 +50,11 @@ class Report:
             "first_break": None if found is None else {"entity": found.entity, "seq": found.seq, "why": found.why},
         }
 
+    def counts(self) -> dict[str, Any]:
+        """The other counts, by their names."""
+        names = ("waiting", "repeats", "erased", "checkpoints", "uncovered", "derived")
+        return {name: getattr(self, name) for name in names}
+
 
 def plain(text: object, most: int = 1500) -> str:
     """A text as one line of visible characters: what a forger wrote must not end a line, nor steer a terminal."""

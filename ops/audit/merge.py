@@ -8,6 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import asyncpg
 import orjson
 
 from ops.audit import rows
@@ -176,9 +177,9 @@ class Merge:
             found = await rows.fetch(
                 self._connection, rows.BY_PLACE, [one[0] for one in wanted], [one[1] for one in wanted]
             )
-        except (ValueError, TypeError, OverflowError) as error:
-            body = without[0]
-            raise Broken(str(body["entity"])[:200], 0, f"log: a seq that cannot be: {error}") from error
+        except (ValueError, TypeError, OverflowError, asyncpg.DataError) as error:
+            named = next((body["entity"] for body in without if _impossible(body)), without[0]["entity"])
+            raise Broken(named, 0, f"log: a name or a number that no record can have: {error}") from error
         unknown = [entity for entity in {body["entity"] for body in without} if entity not in self._heads]
         for row in await rows.fetch(self._connection, rows.HEADS, unknown) if unknown else ():
             self._heads[row["entity"]] = Head(row["seq"], row["hash"])
@@ -194,7 +195,7 @@ class Merge:
             (body["request_id"], body["version"]): body
             for body in bodies
             if body.get("request") is not None and body["outcome"] == "accepted" and body["entity"].startswith(REQUEST)
-            if UUID_PATTERN.fullmatch(body["request_id"])
+            if UUID_PATTERN.fullmatch(str(body["request_id"]))
         }
         if not carried:
             return
@@ -205,10 +206,15 @@ class Merge:
             if row["document"] != orjson.dumps(document).decode():
                 differs = ["document"]
             else:
-                differs = [name for name in _FIELDS if row[name] != document[name]]
+                differs = [name for name in _FIELDS if row[name] != document.get(name)]
             if differs:
                 why = f"PostgreSQL: the request's {', '.join(differs)} is not what this record carries in the log"
                 raise Broken(body["entity"], body["seq"], why)
+
+
+def _impossible(body: dict[str, Any]) -> bool:
+    """Whether PostgreSQL cannot even be asked for such a record."""
+    return "\0" in body["entity"] or not isinstance(body["seq"], int) or not -(1 << 63) <= body["seq"] < 1 << 63
 
 
 def missing(row: Row) -> Broken:

@@ -5,7 +5,8 @@
 
 `index` is the leaf's number from 0, `proof` the hashes of RFC 6962 section 2.1.1, lowest first. Without the personal parts
 a record has, instead of `value`, `record` (its hashed fields, `hash` and `event`) and `value_sha256` (hex). Checking needs the
-file and the verifier key, nothing else.
+file and the verifier key, nothing else. A file with further fields, or with a name twice, is refused: a person would read in it
+what nothing proves.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 import orjson
 
 from ops.audit import rows
+from ops.audit.found import plain
 from ops.audit.rows import Head
 from schemas.audit import CHAINED
 from schemas.checkpoints import Checkpoint, leaf, leaf_of, opened
@@ -27,6 +30,11 @@ from schemas.merkle import root_from_proof
 from schemas.notes import NoteError, VerifierKey
 
 FORMAT = "athena-audit-proof/1"
+#: Largest file, in bytes: a request has at most 1,000 events, and most records have 2 kB.
+MAX_FILE = 128 * 1024 * 1024
+_FIELDS = frozenset({"format", "entity", "checkpoint", "records"})
+_SHOWN, _HIDDEN = frozenset({"index", "proof", "value"}), frozenset({"index", "proof", "record", "value_sha256"})
+_RECORD = frozenset({*CHAINED, "hash", "event"})
 
 
 class NoProof(Exception):
@@ -78,13 +86,7 @@ def check(data: bytes, keys: Collection[VerifierKey]) -> Proved:
         NoProof: it is no proof file.
         Refuted: a signature, an inclusion proof, a hash, a link or a commitment does not hold.
     """
-    try:
-        document = orjson.loads(data)
-        if document["format"] != FORMAT:
-            raise NoProof(f"its format is {document['format']!r}, expected {FORMAT}")
-        entity, note, items = str(document["entity"]), str(document["checkpoint"]), list(document["records"])
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise NoProof(f"it is no proof file: {error!r}") from error
+    entity, note, items = _document(data)
     try:
         checkpoint = opened(note, keys)
     except NoteError as error:
@@ -94,10 +96,10 @@ def check(data: bytes, keys: Collection[VerifierKey]) -> Proved:
         index, hashed, proof, record = _read(item)
         where = f"record {head.seq + 1} (leaf {index})"
         if record.get("entity") != entity:
-            raise Refuted(f"{where} is of {record.get('entity')}, not of {entity}")
+            raise Refuted(f"{where} is of {plain(record.get('entity'), 100)}, not of {plain(entity, 100)}")
         why = rows.why_not(record, head)
         if why is not None:
-            raise Refuted(f"{where}: {why}")
+            raise Refuted(f"{where}: {plain(why, 300)}")
         try:
             root = root_from_proof(index, checkpoint.size, hashed, proof)
         except ValueError as error:
@@ -115,6 +117,33 @@ def check(data: bytes, keys: Collection[VerifierKey]) -> Proved:
     return Proved(entity, checkpoint, head.seq, versions, shown, hidden)
 
 
+def _document(data: bytes) -> tuple[str, str, list[Any]]:
+    """The file's entity, checkpoint and entries. Raises NoProof."""
+    if len(data) > MAX_FILE:
+        raise NoProof(f"it has over {MAX_FILE} bytes, more than a proof file may have")
+    try:
+        document = orjson.loads(data)
+        if document["format"] != FORMAT:
+            raise NoProof(f"its format is {plain(document['format'], 60)!r}, expected {FORMAT}")
+        # orjson takes the last of two fields of one name, a person the first.
+        json.loads(data, object_pairs_hook=_each_once)
+        entity, note, items = document["entity"], document["checkpoint"], document["records"]
+        if (
+            document.keys() != _FIELDS
+            or not isinstance(items, list)
+            or not all(isinstance(t, str) for t in (entity, note))
+        ):
+            raise NoProof(f"it must have the fields {', '.join(sorted(_FIELDS))}, and no others")
+    except (orjson.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
+        raise NoProof(f"it is no proof file: {plain(repr(error), 200)}") from error
+    return entity, note, items
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise NoProof("a field stands in it twice")
+
+
 def _read(item: Any) -> tuple[int, bytes, list[bytes], dict[str, Any]]:
     """Leaf index, leaf hash, audit path and record of one entry. Raises NoProof."""
     try:
@@ -122,6 +151,8 @@ def _read(item: Any) -> tuple[int, bytes, list[bytes], dict[str, Any]]:
         proof = [base64.b64decode(node, validate=True) for node in item["proof"]]
         if type(index) is not int or any(len(node) != 32 for node in proof):
             raise NoProof("an index is no number, or a hash of a proof is not 32 bytes")
+        if item.keys() not in (_SHOWN, _HIDDEN) or ("record" in item and item["record"].keys() != _RECORD):
+            raise NoProof("an entry has other fields than it must have")
         if "value" in item:
             value = item["value"].encode()
             record: dict[str, Any] = orjson.loads(value)
@@ -135,4 +166,4 @@ def _read(item: Any) -> tuple[int, bytes, list[bytes], dict[str, Any]]:
         hashed = leaf_of(bytes.fromhex(record["hash"]), bytes.fromhex(item["value_sha256"]))
         return index, hashed, proof, record | {"commitments": dict(record["commitments"])}
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError, binascii.Error) as error:
-        raise NoProof(f"an entry cannot be read: {error!r}") from error
+        raise NoProof(f"an entry cannot be read: {plain(repr(error), 200)}") from error

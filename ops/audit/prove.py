@@ -14,7 +14,7 @@ from ops.audit.source import LogRecord, Source
 from ops.audit.verify import partition_for
 from ops.stack.errors import StackError
 from schemas import topics
-from schemas.checkpoints import Checkpoint, CheckpointRecord, leaf, opened
+from schemas.checkpoints import Checkpoint, CheckpointRecord, leaf, opened, partition_of
 from schemas.merkle import Prover
 from schemas.notes import VerifierKey
 
@@ -96,6 +96,8 @@ async def _prove(
             f"There is no checkpoint of {place(partition)} yet. Does the projector run? See: athena status"
         )
     checkpoint = opened(newest.note, keys)
+    if partition_of(checkpoint.origin) != partition or checkpoint.size != newest.size:
+        raise Broken(place(partition), newest.size, f"the newest checkpoint published for it is of {checkpoint.origin}")
     prover = Prover()
     values: dict[int, bytes] = {}
     seen: set[int] = set()
@@ -120,8 +122,12 @@ def _count(prover: Prover, records: list[LogRecord], entity: str, values: dict[i
     for record in records:
         wanted = False
         if record.key == key and record.value is not None:
-            body = orjson.loads(record.value)
-            wanted = body["entity"] == entity and body["seq"] not in seen
+            try:
+                body = orjson.loads(record.value)
+                wanted = body["entity"] == entity and body["seq"] not in seen
+            except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+                why = f"log: the record at offset {record.offset} is no audit record. Run: athena audit verify"
+                raise Broken(entity, 0, why) from error
         if wanted:
             if len(values) >= LARGEST:
                 raise StackError(f"{entity} has over {LARGEST} records: too many for one file")

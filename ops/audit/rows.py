@@ -64,12 +64,16 @@ async def fetch(connection: Any, statement: str, *values: Any) -> list[Row]:
 
 
 def record_of(row: Row) -> dict[str, Any]:
-    """The record that a row holds: its hashed fields, `hash`, `event`, `personal`, `salt`. Raises ValueError for no JSON."""
+    """The record that a row holds: its hashed fields, `hash`, `event`, `personal`, `salt`. Raises ValueError for no JSON, or a list
+    or number where an object must be."""
     record = {name: row[name] for name in (*CHAINED, "hash", "salt")}
     record["actor_roles"] = list(row["actor_roles"])
     record["commitments"] = orjson.loads(row["commitments"])
     record["event"] = None if row["event"] is None else orjson.loads(row["event"])
     record["personal"] = None if row["personal"] is None else orjson.loads(row["personal"])
+    for name in ("commitments", "personal"):
+        if row[name] is not None and not isinstance(record[name], dict):
+            raise ValueError(f"{name} is no JSON object")
     return record
 
 

@@ -426,6 +426,19 @@ def _false_repeat(at: Bench) -> Sequence[tuple[str, int | None]]:
     return [(at.victim.chain.entity, 3)]
 
 
+def _impossible(**fields: Any) -> Callable[[Bench], Sequence[tuple[str, int | None]]]:
+    """A record of garbage that PostgreSQL cannot even be asked for."""
+
+    def tamper(at: Bench) -> Sequence[tuple[str, int | None]]:
+        partition, lines, places = at.home_of(at.victim.chain.entity)
+        body = orjson.loads(lines[places[2]]["value"]) | fields
+        lines.append({**lines[-1], "offset": lines[-1]["offset"] + 1, "value": orjson.dumps(body).decode()})
+        at.write(partition, lines)
+        return [(str(body["entity"])[:200], None)]
+
+    return tamper
+
+
 def _checkpoint(change: Callable[[dict[str, Any], Bench], None]) -> Callable[[Bench], Sequence[tuple[str, int | None]]]:
     def tamper(at: Bench) -> Sequence[tuple[str, int | None]]:
         lines = at.lines(0, topics.CHECKPOINTS)
@@ -460,6 +473,10 @@ IN_COPY = [
     Case("a record inserted, later ones moved up", "stream", _in_a_gap),
     Case("two records exchanged", "stream", _exchanged),
     Case("a false repeat at the end", "stream", _false_repeat),
+    Case("a record of an entity with a zero byte", "stream", _impossible(entity="user:\0")),
+    Case("a record with a number over 63 bits", "stream", _impossible(seq=(1 << 64) - 1)),
+    Case("a record with no number", "stream", _impossible(seq=1.5)),
+    Case("a record of an entity of 1 MB", "stream", _impossible(entity="u" * 1_000_000)),
     Case("a checkpoint's size", "checkpoints", _checkpoint(lambda record, _: record.update(size=record["size"] + 1))),
     Case(
         "a checkpoint's leaves",

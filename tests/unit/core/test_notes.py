@@ -73,6 +73,15 @@ def test_signatures_of_unknown_keys_are_ignored_and_false_ones_of_known_keys_are
         open_note(note, [key_named("a/c")])
 
 
+def test_sixteen_witnesses_with_the_largest_signatures_fit_and_a_flood_does_not() -> None:
+    """A checkpoint that witnesses signed with post-quantum keys could not be checked; or a note would take minutes to read."""
+    note, key = sign("a/b\n1\nx\n", "a/b", KEY), key_named("a/b")
+    witness = f"— witness.example/1 {base64.b64encode(bytes(5000)).decode()}\n"
+    assert open_note(note + 16 * witness, [key])
+    with pytest.raises(NoteError, match="over 100 signatures"):
+        open_note(note + 100 * "— w AAAAAAA=\n", [key])
+
+
 @pytest.mark.parametrize(
     "vkey",
     [

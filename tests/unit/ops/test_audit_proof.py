@@ -135,3 +135,60 @@ def test_an_empty_proof_proves_nothing() -> None:
     document = orjson.loads(made(STORY.records)) | {"records": []}
     with pytest.raises(Refuted, match="no record"):
         proof.check(orjson.dumps(document), [VKEY])
+
+
+@pytest.mark.parametrize("personal", [True, False])
+def test_what_nothing_proves_is_not_in_a_file_that_holds(personal: bool) -> None:
+    """A person who opens a proved file would read in it what nobody ever signed."""
+    document = orjson.loads(made(STORY.records, personal=personal))
+    first = document["records"][0]
+    forged = [document | {"summary": "approved"}, document | {"records": [first | {"title": "A yacht"}]}]
+    if personal:
+        forged.append(document | {"records": [first | {"record": {"actor_id": "zoe"}}, *document["records"][1:]]})
+    else:
+        forged.append(document | {"records": [first | {"record": first["record"] | {"request": {"amount": "1"}}}]})
+    for one in forged:
+        with pytest.raises(NoProof, match="fields"):
+            proof.check(orjson.dumps(one), [VKEY])
+
+
+def test_a_name_that_stands_twice_is_refused() -> None:
+    """A reader who takes the first would see another record than the one that was proved."""
+    data = made(STORY.records)
+    twice = data.replace(b'"index": 3,', b'"value": "{}", "index": 3,', 1)
+    assert twice != data
+    with pytest.raises(NoProof, match="twice"):
+        proof.check(twice, [VKEY])
+
+
+def test_a_file_sent_by_mail_still_holds() -> None:
+    """Other line ends would look like a forgery."""
+    assert proof.check(made(STORY.records).replace(b"\n", b"\r\n"), [VKEY]).records == 4
+
+
+@pytest.mark.parametrize("field", ["entity", "seq", "prev_hash", "hash"])
+@pytest.mark.parametrize(
+    "text",
+    ["\x1b[2K\rPROVED: all of it", "x\nPROVED: all of it", "\u202eDEVORP", "x" * 1_000_000],
+    ids=["screen", "line", "direction", "long"],
+)
+def test_a_forger_does_not_write_the_verdict(field: str, text: str) -> None:
+    """A forged file could clear the screen and print that it holds."""
+    document = orjson.loads(made(STORY.records, personal=False))
+    document["records"][0]["record"][field] = text
+    with pytest.raises((NoProof, Refuted)) as found:
+        proof.check(orjson.dumps(document), [VKEY])
+    assert str(found.value).isprintable()
+    assert len(str(found.value)) < 600
+
+
+def test_deep_and_large_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file made to be hard to read would end in a traceback, or in a full memory."""
+    data = made(STORY.records, personal=False)
+    for depth in (100, 500, 1000, 100_000):
+        deep = data.replace(b'"event": {', b'"event": {"x": ' + b"[" * depth + b"]" * depth + b",", 1)
+        with pytest.raises((NoProof, Refuted)):
+            proof.check(deep, [VKEY])
+    monkeypatch.setattr(proof, "MAX_FILE", len(data) - 1)
+    with pytest.raises(NoProof, match="more than a proof file may have"):
+        proof.check(data, [VKEY])

@@ -99,7 +99,9 @@ def test_a_change_of_any_column_is_found(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("event", '{"version":2,"type":"Approved"}'), ("event", None), ("event", "no JSON"), ("commitments", "{}"),
-     ("personal", '{"comment":"other"}'), ("personal", '{"title":"added"}'), ("salt", "cd" * 16), ("hash", "0" * 64),
+     ("personal", '{"comment":"other"}'), ("personal", '{"title":"added"}'), ("personal", "[]"), ("personal", "0"),
+     ("personal", "false"), ("personal", "null"), ("personal", "1"), ("commitments", "5"), ("commitments", "[]"),
+     ("salt", "cd" * 16), ("hash", "0" * 64),
      ("prev_hash", "0" * 64), ("actor_roles", None)],
 )  # fmt: skip
 def test_a_change_of_what_hangs_on_a_record_is_found(name: str, value: Any) -> None:
@@ -109,6 +111,17 @@ def test_a_change_of_what_hangs_on_a_record_is_found(name: str, value: Any) -> N
     found = walked(rows).first_break
     assert found is not None
     assert found.seq in (2, 3)
+
+
+@pytest.mark.parametrize("commitments", ["5", "[]", "null", '"comment"'])
+def test_commitments_that_are_no_object_are_found_though_the_hash_fits(commitments: str) -> None:
+    """Whoever rewrites a row and its hash could end the verification with a traceback."""
+    rows = chain_of(1)
+    rows[0] |= {"commitments": commitments, "personal": None, "salt": None}
+    rows[0]["hash"] = chain_hash(rows[0] | {"commitments": orjson.loads(commitments)})
+    found = walked(rows).first_break
+    assert found is not None
+    assert found.seq == 1
 
 
 def test_a_missing_record_is_found_wherever_it_was() -> None:
