@@ -47,6 +47,8 @@ class Growth:
         self._pending: list[bytes] = []
         self._must_be: tuple[int, bytes] | None = None
         self._must_pass: Checkpoint | None = None
+        #: The offset at which that size must be reached: a false one must not keep us waiting for ever, unseen.
+        self._must_pass_by = 0
         if last is not None:
             self._resume(last, log_end)
         if self.begin < log_begin:
@@ -76,6 +78,10 @@ class Growth:
             if self.tree.root() != self._must_pass.root:
                 raise Contradiction(f"the log's first {self.tree.size} records are not those that were signed before")
             self.signed, self._must_pass = self.tree.size, None
+        elif offset >= self._must_pass_by:
+            raise Contradiction(
+                f"the log has {self.tree.size} records up to offset {offset}, the last checkpoint names {self._must_pass.size}"
+            )
 
     def checkpoint(self, at: str) -> CheckpointRecord:
         """Sign the tree as it is. `at` is RFC 3339."""
@@ -113,7 +119,7 @@ class Growth:
                 f"{last.last_offset}: its tail is gone"
             )
         if not ours:
-            self._must_pass = found
+            self._must_pass, self._must_pass_by = found, last.last_offset
             return
         if tree.root() != found.root:
             raise Contradiction("the subtrees kept with the last checkpoint do not give its root")

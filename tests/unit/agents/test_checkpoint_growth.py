@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.checkpointer.growth import Contradiction, Growth
-from schemas.checkpoints import CheckpointRecord, leaf, opened
+from schemas.checkpoints import Checkpoint, CheckpointRecord, leaf, opened
 from schemas.merkle import Tree
-from schemas.notes import VerifierKey
+from schemas.notes import VerifierKey, sign
 
 KEY, OTHER = (Ed25519PrivateKey.from_private_bytes(bytes([number] * 32)) for number in (1, 2))
 AT = "2026-11-22T09:30:00.000Z"
@@ -140,3 +140,18 @@ def test_another_keys_checkpoint_is_proved_from_the_beginning() -> None:
     with pytest.raises(Contradiction, match="not those that were signed"):
         for offset, value in [(LOG[0][0], b"{}"), *LOG[1:]]:
             touched.feed(offset, value)
+
+
+def test_a_strangers_checkpoint_over_more_than_there_is_stops_it_aloud() -> None:
+    """Whoever can write to the topic could end the signing, and no alert would tell."""
+    text = Checkpoint("here/athena.audit/0", 1000, bytes(32)).text()
+    false = signed(feed(growth(None, OTHER), LOG, 20)).model_copy(
+        update={
+            "start": 980,
+            "size": 1000,
+            "note": sign(text, "here/athena.audit/0", OTHER),
+            "tree": ["A" * 43 + "="] * 6,
+        }
+    )
+    with pytest.raises(Contradiction, match="has 20 records up to offset"):
+        feed(growth(false), LOG, 40)
