@@ -303,7 +303,7 @@ def _text_of(path: Path) -> str:
         data = lines.read(MAX_TEXT + 1)
     if len(data) > MAX_TEXT:
         raise ValueError(f"it has over {MAX_TEXT} bytes")
-    return data.decode().replace("\r\n", "\n")
+    return data.decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def _kept(path: Path, keys: list[VerifierKey]) -> list[Checkpoint]:

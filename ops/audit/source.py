@@ -114,13 +114,15 @@ class KafkaSource:
 
     async def pick(self, topic: str, partition: int, offsets: Collection[int]) -> dict[int, LogRecord]:
         tp, end = TopicPartition(topic, partition), await self.end(topic, partition)
-        picked = {}
+        picked: dict[int, LogRecord] = {}
+        wanted = deque(sorted(offset for offset in offsets if 0 <= offset < end))
+        if not wanted:
+            return picked  # and aiokafka's consumer cannot be stopped at once after `assign`: it cancels its caller
         consumer = self._consumer(max_partition_fetch_bytes=PICK_BYTES)
         try:
             async with asyncio.timeout(REACH_TIME_OUT):
                 await consumer.start()
             consumer.assign([tp])
-            wanted = deque(sorted(offset for offset in offsets if 0 <= offset < end))
             while wanted:
                 consumer.seek(tp, wanted[0])
                 found: list[Any] = []

@@ -111,6 +111,16 @@ def test_verifying_finds_every_chain_whole(stack: Stack, api: Api) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_request_that_was_never_filed_has_no_chain(stack: Stack, api: Api) -> None:
+    """An auditor who mistyped an id would be told that the product is broken."""
+    unknown = "0f8fad5b-d9cb-469f-a165-70867728950e"
+    one = shapes.answer(api.get("auditor", "/audit/verify", requestId=unknown), 200, shapes.verdict)
+    assert one == {"ok": True, "chains": 0, "records": 0, "first_break": None}
+    done = stack.run("audit", "verify", "--request", unknown, "--json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "there is no record of this request" in done.stdout
+
+
 CHANGES = (
     "UPDATE audit.records SET actor_id = 'nobody'",
     "DELETE FROM audit.records",
