@@ -22,7 +22,7 @@ from ops.stack.errors import StackError
 from schemas.notes import VerifierKey
 
 #: Added to the priority number of the asking process: everything else on the machine goes first.
-NICENESS = 5
+NICENESS = 10
 #: The longest answer: one break, with its reason.
 MAX_ANSWER = 64 * 1024
 

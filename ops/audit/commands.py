@@ -237,8 +237,20 @@ def _run(work: Callable[[], Coroutine[Any, Any, Any]], done: Callable[[Any], int
     except NoteError as error:
         print(plain(f"BROKEN: a checkpoint does not hold: {error}"))
         return WRONG
-    except (StackError, OSError, TimeoutError, ValidationError, asyncpg.PostgresError) as error:
-        print(f"This cannot be done now: {plain(error)}. Is the stack up? See: athena status", file=sys.stderr)
+    except StackError as error:
+        print(f"This cannot be done now: {plain(error)}", file=sys.stderr)
+        return UNREACHABLE
+    except ValidationError as error:
+        print(f"BROKEN: what lies in {topics.CHECKPOINTS} is no checkpoint: {plain(error, 300)}")
+        return WRONG
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            print(plain(f"{error.filename}: {error.strerror}"), file=sys.stderr)
+            return MISUSE
+        print(
+            f"This cannot be done now: PostgreSQL did not answer: {plain(repr(error))}. Is the stack up? See: athena status",
+            file=sys.stderr,
+        )
         return UNREACHABLE
 
 
