@@ -134,6 +134,7 @@ async def _partition(
     log = source.read(topics.AUDIT, partition)
     await merge(merging, log, stored, ahead, lambda number: tick(place(partition), number))
     if witness is not None:
+        witness.log_ended()
         # Whatever was signed over more than there is, too.
         await ahead(1 << 62)
         witness.end()

@@ -39,6 +39,7 @@ class Witness:
         self._ahead: deque[_Signed] = deque()
         self.tree = Tree()
         self.verified = 0
+        self._log_ended = False
         self._compare_kept()
 
     @property
@@ -68,6 +69,9 @@ class Witness:
         if self._published.root() != checkpoint.root:
             why = f"{where}: the leaves published with it do not give the root that was signed"
             raise Broken(place(self._partition), record.size, why)
+        if self._log_ended:
+            # Of what was signed over more than there is, the newest is enough: a log cut to nothing may have had millions.
+            self._ahead.clear()
         self._ahead.append(_Signed(record.start, checkpoint, leaves))
 
     def count(self, record: LogRecord, entity: str, seq: int) -> None:
@@ -87,8 +91,12 @@ class Witness:
             self.verified += 1
         self._compare_kept()
 
+    def log_ended(self) -> None:
+        """The log has no more records; what is published from now on was signed over more than there is."""
+        self._log_ended = True
+
     def end(self) -> None:
-        """The log has no more records: it must be as long as every checkpoint says. Raises Broken."""
+        """There are no more records and no more checkpoints: the log must be as long as each of them says. Raises Broken."""
         sizes = [one.checkpoint.size for one in self._ahead] + [one.size for one in self._kept]
         if sizes:
             why = f"log: it holds {self.tree.size} records, but a checkpoint was signed over {max(sizes)}: its tail was cut off"

@@ -19,7 +19,7 @@ import orjson
 
 from agents.checkpointer.growth import Growth
 from ops.audit.commands import export
-from ops.audit.found import Broken, Report
+from ops.audit.found import Broken, Report, plain
 from ops.audit.source import FolderSource, KafkaSource, Source, file_of
 from ops.audit.verify import Trust, verify_at
 from ops.stack import credentials
@@ -434,7 +434,7 @@ def _impossible(**fields: Any) -> Callable[[Bench], Sequence[tuple[str, int | No
         body = orjson.loads(lines[places[2]]["value"]) | fields
         lines.append({**lines[-1], "offset": lines[-1]["offset"] + 1, "value": orjson.dumps(body).decode()})
         at.write(partition, lines)
-        return [(str(body["entity"])[:200], None)]
+        return [(body["entity"][:200], None), (f"athena.audit/{partition}", None)]
 
     return tamper
 
@@ -564,7 +564,7 @@ def main() -> int:
             good = named(found, expects)
             failed += not good
             told = "NOT FOUND" if found is None else f"{found.entity[:24]} seq {found.seq}: {found.why}"
-            print(f"{'ok ' if good else 'BAD'} {case.where:11} {case.what:45} {told}")  # noqa: T201
+            print(f"{'ok ' if good else 'BAD'} {case.where:11} {case.what:45} {plain(told)}")  # noqa: T201
             at.restore()
     return 1 if failed else 0
 
