@@ -33,9 +33,14 @@ class Claim:
                 fenced(key, error)
                 raise
 
+        claims = [asyncio.ensure_future(one(key)) for key in logs]
         try:
-            await asyncio.gather(*(one(key) for key in logs))
+            await asyncio.gather(*claims)
         except BaseException:
+            # None of them goes on: a claim that ends after our next one would shut that one out.
+            for each in claims:
+                each.cancel()
+            await asyncio.gather(*claims, return_exceptions=True)
             await close(logs)
             raise
         return cls(logs, markers)

@@ -32,13 +32,18 @@ class Continuity(Generic[P]):
     def begin(self, partition: P, offset: int) -> None:
         """Reading starts at that offset, now."""
         self._expected[partition] = offset
+        self._jumped.pop(partition, None)
 
     def expected(self, partition: P, otherwise: int = 0) -> int:
         """The offset that must come next; `otherwise` where nobody has said."""
         return self._expected.get(partition, otherwise)
 
     def judge(self, partition: P, offset: int) -> Verdict:
-        """What to do with a record. A hole that is still there when it is read again is real: retention, or control records."""
+        """What to do with a record. A hole that is still there when it is read again is real: retention, or control records.
+
+        What follows the record before which a hole was seen first may be the rest of the fetch that brought it. An earlier one
+        is not: a hole before that is another one.
+        """
         wanted = self._expected.get(partition)
         if wanted is None or offset == wanted or self._jumped.get(partition) == (wanted, offset):
             self._expected[partition] = offset + 1
@@ -46,7 +51,8 @@ class Continuity(Generic[P]):
             return Verdict.DELIVER
         if offset < wanted:
             return Verdict.DROP
-        first = self._jumped.get(partition, (-1, -1))[0] != wanted
+        before, jumped_to = self._jumped.get(partition, (-1, -1))
+        first = before != wanted or offset < jumped_to
         if first:
             self._jumped[partition] = (wanted, offset)
         return Verdict.SEEK if first else Verdict.DROP

@@ -60,7 +60,7 @@ class FencedProducer:
                 request_timeout_ms=int(SEND_TIMEOUT_S * 1000),
             )
             producer._txn_manager.set_pid_and_epoch(producer_id, epoch)
-            await producer.start()
+            await _started(producer)
         self._producer = producer
 
     async def _raise_epoch(self, partitions: list[tuple[str, int]]) -> tuple[int, int]:
@@ -88,8 +88,7 @@ class FencedProducer:
             transactional_id=self._identity,
             retry_backoff_ms=20,
         )
-        await producer.start()
-        return producer
+        return await _started(producer)
 
     async def append(self, topic: str, partition: int, rows: Rows) -> int:
         """Append rows in order and wait for all in-sync replicas; the offset of the last one.
@@ -137,3 +136,13 @@ class FencedProducer:
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.stop()
+
+
+async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
+    """Whatever goes wrong, its connection does not stay open: a claim that ends in a rebalance is made again."""
+    try:
+        await producer.start()
+    except BaseException:
+        await producer.stop()
+        raise
+    return producer

@@ -91,7 +91,9 @@ class Rounds:
     async def _sweep(self) -> None:
         await asyncio.sleep(SWEEP_EVERY_S)
         await self._host.opened.wait()
-        for sweep in list(self._host.sweeps.values()):
+        for partition, sweep in list(self._host.sweeps.items()):
+            if self._host.sweeps.get(partition) is not sweep:
+                return  # given up while another one's commands were sent: its tables are closed
             # While the clocks are apart ours may be the wrong one, and find windows due whose time has not come.
             if not self._host.clock.sane:
                 return

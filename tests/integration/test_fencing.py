@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import httpx
 import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError
 
 from agents.fencing import FencedProducer
 from agents.ports import Fenced
@@ -115,6 +117,20 @@ def test_identities_do_not_disturb_each_other(stack: Stack) -> None:
             await asyncio.gather(one.stop(), other.stop(), return_exceptions=True)
 
     within(run())
+
+
+def test_a_claim_that_fails_leaves_no_connection_open() -> None:
+    """Each rebalance while a broker is away would cost a worker sockets and memory, until it has none."""
+
+    async def work() -> list[str]:
+        left: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: left.append(context["message"]))
+        with pytest.raises(KafkaConnectionError):
+            await FencedProducer(f"{LOOPBACK}:{free_port()}", "nobody").claim([("nothing", 0)])
+        gc.collect()
+        return left
+
+    assert within(work()) == []
 
 
 def free_port() -> int:

@@ -43,3 +43,22 @@ def test_an_unknown_beginning_is_the_first_record() -> None:
     """Otherwise a partition that nobody sought could not be read at all."""
     order: Continuity[str] = Continuity()
     assert read(order, [7, 8]) == [Verdict.DELIVER, Verdict.DELIVER]
+
+
+def test_a_new_assignment_takes_no_hole_for_real_that_an_earlier_one_met() -> None:
+    """Two rebalances with nothing committed between them: a late fetch after the second one would be believed."""
+    order: Continuity[str] = Continuity()
+    order.begin("p", 100)
+    assert read(order, [150]) == [Verdict.SEEK]
+    order.begin("p", 100)
+    assert read(order, [150, 151]) == [Verdict.SEEK, Verdict.DROP]
+    assert read(order, list(range(100, 152))) == [Verdict.DELIVER] * 52
+
+
+def test_a_real_hole_behind_a_late_fetch_is_not_made_larger() -> None:
+    """Retention took some records, and a late fetch others: those between the two would be passed over."""
+    order: Continuity[str] = Continuity()
+    order.begin("p", 100)
+    assert read(order, [150, 151]) == [Verdict.SEEK, Verdict.DROP]
+    assert read(order, [130, 131]) == [Verdict.SEEK, Verdict.DROP]
+    assert read(order, list(range(130, 152))) == [Verdict.DELIVER] * 22

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import orjson
 import pytest
 
+from agents.claim import Claim
 from agents.exits import EXIT_FENCED
 from agents.host import ShardHost
 from agents.host_ports import Key, World
 from agents.ports import Incoming
+from agents.rounds import Rounds
 from agents.runner import Arrived
 from agents.topology import CHANGELOGS, TABLES
 from ops.simulation.broker import Broker
@@ -205,5 +208,64 @@ def test_tables_that_do_not_hold_their_marker_are_not_opened() -> None:
         first = host.runners[FIRST]
         await host.open()
         assert host.runners[FIRST] is first, "once is enough"
+
+    run(work)
+
+
+def test_a_claim_that_failed_does_not_go_on() -> None:
+    """It would shut our own next claim out: a worker that was never replaced wipes its store and ends."""
+
+    async def work() -> None:
+        claiming: list[str] = []
+
+        class Slow:
+            async def claim(self) -> dict[str, int]:
+                claiming.append("slow")
+                try:
+                    await asyncio.sleep(5)
+                finally:
+                    claiming.remove("slow")
+                return {}
+
+            async def stop(self) -> None:
+                return
+
+        class Broken(Slow):
+            async def claim(self) -> dict[str, int]:
+                await asyncio.sleep(0)
+                raise TimeoutError("the broker did not answer")
+
+        logs: dict[Key, Any] = {FIRST: Slow(), SECOND: Broken()}
+        cluster: Any = SimpleNamespace(shard_log=logs.__getitem__)
+        with pytest.raises(TimeoutError):
+            await Claim.of(cluster, [FIRST, SECOND], lambda key, error: None)
+        assert claiming == []
+
+    run(work)
+
+
+def test_a_sweep_does_not_read_a_shard_that_was_given_up_while_another_ones_commands_were_sent() -> None:
+    """Its table is closed then: a rebalance while windows close would end the worker."""
+
+    class Due:
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def due(self, now_ms: int) -> list[str]:
+            self.asked += 1
+            return ["a command"]
+
+    async def work() -> None:
+        first, second = Due(), Due()
+        host = SimpleNamespace(clock=SimpleNamespace(sane=True), opened=asyncio.Event(), sweeps={0: first, 1: second})
+        host.opened.set()
+
+        async def send(due: list[str]) -> None:
+            host.sweeps = {}
+
+        world: Any = SimpleNamespace(cluster=SimpleNamespace(send=send), now_ms=lambda: 0)
+        hosted: Any = host
+        await Rounds(world, hosted)._sweep()
+        assert (first.asked, second.asked) == (1, 0)
 
     run(work)
