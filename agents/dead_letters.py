@@ -12,6 +12,7 @@ from schemas import topics
 from schemas.base import SCHEMA_VERSION, rfc3339
 from schemas.codes import DETAIL, Code
 from schemas.envelope import derived_id, header, headers
+from schemas.outcomes import answering
 
 #: Longest text of an error or trace in a dead letter, in characters.
 MAX_TEXT = 8000
@@ -118,4 +119,5 @@ def failed_outcome(record: Incoming, partition: int) -> Output | None:
         subject=command_id,
         correlation_id=header(record.headers, "correlation_id") or command_id,
     )
+    found.append(answering(record.offset))
     return Output(topics.OUTCOMES, None if record.key is None else record.key[:MAX_KEY], orjson.dumps(body), found)

@@ -14,7 +14,10 @@ log = structlog.get_logger(__name__)
 
 
 class Misdated:
-    """A shard that decides what is stamped up to `horizon` (ms); the rest becomes dead letters, to be replayed."""
+    """A shard that decides what is stamped up to `horizon` (ms); the rest becomes dead letters, to be replayed.
+
+    What was decided earlier, while our clock was as wrong as the broker's, gives its outputs again: they may not be in the log.
+    """
 
     def __init__(self, shard: Shard, horizon: int) -> None:
         self._shard = shard
@@ -22,7 +25,7 @@ class Misdated:
 
     def handle(self, record: Incoming, effects: Effects) -> None:
         """See `agents.ports.Shard`."""
-        if record.timestamp <= self._horizon:
+        if record.timestamp <= self._horizon or self.decided(record, effects):
             self._shard.handle(record, effects)
             return
         text = (
@@ -36,6 +39,10 @@ class Misdated:
             if failed is not None:
                 effects.outputs.append(failed)
         MISDATED.labels(record.topic).inc()
+
+    def decided(self, record: Incoming, effects: Effects) -> bool:
+        """See `agents.ports.Shard`."""
+        return self._shard.decided(record, effects)
 
     def settled(self, offset: int) -> None:
         """See `agents.ports.Shard`."""

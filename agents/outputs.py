@@ -19,6 +19,7 @@ from schemas.commands import SYSTEM
 from schemas.envelope import derived_id, headers
 from schemas.events import AnyEvent, Commented, Reassigned, RolledBack, WindowClosed, Withdrawn
 from schemas.money import format_minor
+from schemas.outcomes import answering
 from schemas.state import RequestState, Status
 from schemas.view import request_view
 from tables.record import Emission, Record
@@ -116,8 +117,8 @@ def _audit(
     return Output(topics.AUDIT, emission.request_id.encode(), orjson.dumps(body), found), hash_
 
 
-def outcome(emission: Emission, request: bytes | None, partition: int) -> Output:
-    """The outcome of one command; `request` as JSON bytes."""
+def outcome(emission: Emission, request: bytes | None, partition: int, answers: int | None = None) -> Output:
+    """The outcome of one command; `request` as JSON bytes. `answers`: offset of the record it is for, None for its own."""
     accepted = emission.code is None
     shown = accepted or emission.visible
     body = {
@@ -142,6 +143,7 @@ def outcome(emission: Emission, request: bytes | None, partition: int) -> Output
         correlation_id=emission.correlation_id,
         traceparent=emission.traceparent,
     )
+    found.append(answering(emission.offset if answers is None else answers))
     return Output(topics.OUTCOMES, emission.request_id.encode(), orjson.dumps(body), found)
 
 

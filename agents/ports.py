@@ -44,13 +44,17 @@ Value = bytes | Encodable | None
 
 @dataclass(slots=True)
 class Effects:
-    """What a batch does: at most one write per table and key, and outputs in order. A value of None deletes."""
+    """What a batch does: at most one write per table and key, in the order of the last ones, and outputs in order. A value of
+    None deletes."""
 
     writes: dict[str, dict[bytes, Value]] = field(default_factory=dict)
     outputs: list[Output] = field(default_factory=list)
 
     def write(self, table: str, key: bytes, value: Value) -> None:
-        self.writes.setdefault(table, {})[key] = value
+        rows = self.writes.setdefault(table, {})
+        # A record that says that others were written comes after them, also when an earlier command of the batch wrote it too.
+        rows.pop(key, None)
+        rows[key] = value
 
     def written(self, table: str, key: bytes) -> Any:
         """What this batch has written under a key so far, None for nothing."""
@@ -101,6 +105,10 @@ class Shard(Protocol):
 
     def handle(self, record: Incoming, effects: Effects) -> None:
         """Decide one record. Raises `NotYet` or `BatchFull`, with nothing changed, for one that must wait."""
+        ...
+
+    def decided(self, record: Incoming, effects: Effects) -> bool:
+        """Whether `handle` would find that this record was decided before, in this batch's `effects` or earlier."""
         ...
 
     def settled(self, offset: int) -> None:

@@ -23,6 +23,7 @@ from schemas.catalog import Catalog
 from schemas.codes import DETAIL, Code
 from schemas.commands import SYSTEM
 from schemas.envelope import derived_id, headers
+from schemas.outcomes import answering
 from schemas.reference import ENTITIES, REFERENCE_COMMANDS, PutEntity, ReferenceCommand, Rules, entity_key
 
 CATALOG = "catalog"
@@ -122,6 +123,15 @@ class ReferenceShard:
             # A bug in deciding must not stop the administration; `_apply` keeps nothing before its last lines.
             self._dead(record, effects, error, traceback.format_exc(limit=20))
 
+    def decided(self, record: Incoming, effects: Effects) -> bool:
+        """See `agents.ports.Shard`."""
+        try:
+            command = REFERENCE_COMMANDS.validate_json(record.value or b"")
+        except ValueError:
+            return False
+        chain = self._chain_of(command)
+        return self._again(chain, self._record(chain, effects), command, record) is not None
+
     def settled(self, offset: int) -> None:
         """See `agents.ports.Shard`."""
         self._settled = max(self._settled, offset)
@@ -135,29 +145,34 @@ class ReferenceShard:
     def _decide(self, command: ReferenceCommand, record: Incoming, effects: Effects) -> None:
         chain = self._chain_of(command)
         found = self._record(chain, effects)
-        for offset, packed in found.kept if record.offset <= found.offset else ():
-            if offset == record.offset:
-                # A newer version is in the log already and comes again after this one: the older must not show in between.
-                older = record.offset < found.offset and chain != RULES_CHAIN
-                rows = [row for row in _unpacked(packed) if not (older and row[0] == topics.REFERENCE)]
-                effects.outputs += [self._output(row) for row in rows]
-                return
-        hash_ = payload_hash(command)  # type: ignore[arg-type]
-        known = found.commands.get(command.command_id)
-        if known is not None and known[0] == hash_:
-            effects.outputs.append(self._output(orjson.loads(known[1])))
-            return
-        if record.offset < max(self._settled, min(found.settled, self._end)):
+        again = self._again(chain, found, command, record)
+        if again is not None:
+            effects.outputs += again
             return
         if record.offset <= found.offset and record.offset < self._end:
             raise RuntimeError("this command was not applied when later ones of its entity were: a bug stopped it then")
         at = max(record.timestamp, found.at)
         decision = decide_reference(command, self.catalog, at, found.version)
-        if known is not None:
+        if command.command_id in found.commands:
             decision = ReferenceDecision(
                 decision.kind, decision.id, decision.action, refusal=Code.IDEMPOTENCY_KEY_REUSED
             )
-        self._apply(chain, found.copy(), command, decision, record, hash_, at, effects)
+        self._apply(chain, found.copy(), command, decision, record, at, effects)
+
+    def _again(
+        self, chain: str, found: EntityRecord, command: ReferenceCommand, record: Incoming
+    ) -> list[Output] | None:
+        """What a record that was decided before gives now; None for one that was not."""
+        for offset, packed in found.kept if record.offset <= found.offset and record.offset < self._end else ():
+            if offset == record.offset:
+                # A newer version is in the log already and comes again after this one: the older must not show in between.
+                older = record.offset < found.offset and chain != RULES_CHAIN
+                rows = [row for row in _unpacked(packed) if not (older and row[0] == topics.REFERENCE)]
+                return [self._output(row, offset) for row in rows]
+        known = found.commands.get(command.command_id)
+        if known is not None and known[0] == payload_hash(command):  # type: ignore[arg-type]
+            return [self._output(orjson.loads(known[1]), record.offset)]
+        return [] if record.offset < max(self._settled, min(found.settled, self._end)) else None
 
     @staticmethod
     def _chain_of(command: ReferenceCommand) -> str:
@@ -173,7 +188,6 @@ class ReferenceShard:
         command: ReferenceCommand,
         decision: ReferenceDecision,
         source: Incoming,
-        hash_: str,
         at: int,
         effects: Effects,
     ) -> None:
@@ -193,6 +207,7 @@ class ReferenceShard:
         outcome = _outcome_row(command, decision, document, source, at)
         rows.append(outcome)
         if decision.refusal is not Code.IDEMPOTENCY_KEY_REUSED:
+            hash_ = payload_hash(command)  # type: ignore[arg-type]
             found.commands[command.command_id] = (hash_, orjson.dumps(outcome).decode())
             while len(found.commands) > REMEMBERED:
                 del found.commands[next(iter(found.commands))]
@@ -201,7 +216,7 @@ class ReferenceShard:
         if sum(len(one) for _, one in found.kept) + len(packed) > MAX_KEPT and (effects.writes or effects.outputs):
             raise BatchFull
         found.kept.append((source.offset, packed))
-        outputs = [self._output(row) for row in rows]
+        outputs = [self._output(row, source.offset) for row in rows]
         if accepted:
             self._take_over(decision)
         self._remember(chain, found)
@@ -292,10 +307,12 @@ class ReferenceShard:
             derived_id(chain, found.seq, "audit"),
         ], hash_
 
-    def _output(self, row: list[str | None]) -> Output:
+    def _output(self, row: list[str | None], answers: int) -> Output:
         topic, key, value, type_, time, subject, correlation_id, id_ = row
         assert topic and key and type_ and time and subject and correlation_id and id_
         found = headers(id_=id_, type_=type_, source=SOURCE, time=time, subject=subject, correlation_id=correlation_id)
+        if topic == topics.OUTCOMES:
+            found.append(answering(answers))
         partition = 0 if topic == topics.REFERENCE else partition_of(key.encode(), self._partitions)
         return Output(topic, key.encode(), None if value is None else value.encode(), found, partition)
 

@@ -7,7 +7,6 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
@@ -16,7 +15,6 @@ from agents.outputs import emit, outcome, render
 from agents.ports import BatchFull, Effects, Incoming, NotYet, Output, Store
 from rules.decide import Decision, decide
 from rules.submit import ActiveRules
-from schemas import topics
 from schemas.catalog import Catalog
 from schemas.codes import Code
 from schemas.commands import COMMANDS, NOT_PAYLOAD, SYSTEM, CloseWindow, CommandBase
@@ -147,6 +145,16 @@ class RequestShard:
         if applied is not None:
             self._take_over(applied, effects)
 
+    def decided(self, record: Incoming, effects: Effects) -> bool:
+        """See `agents.ports.Shard`."""
+        try:
+            command = parse(record)
+        except ValueError:
+            return False
+        found, chain = self._record(command.request_id, effects), self._partition_chain()
+        repeated = self._repeated(command, payload_hash(command), record, found, chain, Effects())
+        return repeated or self._answered(record, found, chain)
+
     def settled(self, offset: int) -> None:
         """See `agents.ports.Shard`."""
         self._settled = max(self._settled, offset)
@@ -161,7 +169,8 @@ class RequestShard:
         self, command: CommandBase, source: Incoming, found: Record | None, chain: Record, effects: Effects
     ) -> Applied | None:
         hash_ = payload_hash(command)
-        if any(known is not None and self._repeat(known, command, hash_, source, effects) for known in (found, chain)):
+        if self._repeated(command, hash_, source, found, chain, effects):
+            self._observe(type(command).__name__, "repeated")
             return None
         if self._answered(source, found, chain):
             self._observe(type(command).__name__, "skipped")
@@ -205,6 +214,13 @@ class RequestShard:
         self._observe(type(command).__name__, _result(decision))
         return Applied(target, emission, size, outputs, head, hash_, addition, not reused, target.closes_at)
 
+    def _repeated(
+        self, command: CommandBase, hash_: str, source: Incoming, found: Record | None, chain: Record, effects: Effects
+    ) -> bool:
+        return any(
+            known is not None and self._repeat(known, command, hash_, source, effects) for known in (found, chain)
+        )
+
     def _answered(self, source: Incoming, found: Record | None, chain: Record) -> bool:
         """Whether the outputs of a command whose id is not known (any more) are in the log."""
         stored = max(chain.settled, 0 if found is None else found.settled)
@@ -222,10 +238,7 @@ class RequestShard:
         if target is self._chain:
             effects.write(CHAINS, target.entity.encode(), target)
             return
-        self._cache[target.request_id] = target
-        self._cache.move_to_end(target.request_id)
-        while len(self._cache) > CACHED_RECORDS:
-            self._cache.popitem(last=False)
+        self._remember(target)
         effects.write(REQUESTS, target.request_id.encode(), target)
         self._move_window(target, done.before, effects)
 
@@ -234,11 +247,9 @@ class RequestShard:
         for emission in known.emissions if source.offset <= known.offset else ():
             if emission.offset == source.offset and emission.command_id == command.command_id:
                 effects.outputs += self._links_before(known, emission) + emit(known, emission, self._partition)[0]
-                self._observe(type(command).__name__, "repeated")
                 return True
         if self._known_hash(known, command.command_id) == hash_:
             effects.outputs.append(self._outcome_again(known, command, source))
-            self._observe(type(command).__name__, "repeated")
             return True
         return False
 
@@ -251,10 +262,10 @@ class RequestShard:
         late = [one for one in record.emissions if one.offset > emission.offset and one.seq < emission.seq]
         return [output for one in late for output in emit(record, one, self._partition)[0]]
 
-    def _outcome_again(self, known: Record, command: CommandBase, source: Incoming) -> Any:
+    def _outcome_again(self, known: Record, command: CommandBase, source: Incoming) -> Output:
         for emission in known.emissions:
             if emission.command_id == command.command_id and emission.code != Code.IDEMPOTENCY_KEY_REUSED:
-                return next(out for out in emit(known, emission, self._partition)[0] if out.topic == topics.OUTCOMES)
+                return outcome(emission, _request_json(known, emission.version), self._partition, source.offset)
         code, pointer, visible = None, None, True
         if command.command_id in known.made:
             _, version, offset = known.made[command.command_id]
@@ -268,7 +279,7 @@ class RequestShard:
             offset, command.command_id, command.request_id, command.actor_id, [], "", None, at, version, code, pointer,
             visible, 0, "", command.correlation_id, None, "", None, None,
         )  # fmt: skip
-        return outcome(emission, _request_json(known, version), self._partition)
+        return outcome(emission, _request_json(known, version), self._partition, source.offset)
 
     @staticmethod
     def _known_hash(known: Record, command_id: str) -> str | None:
@@ -341,8 +352,14 @@ class RequestShard:
             if data is None:
                 return None
             record = Record.decode(data)
-        self._cache[request_id] = record
+        self._remember(record)
         return record
+
+    def _remember(self, record: Record) -> None:
+        self._cache[record.request_id] = record
+        self._cache.move_to_end(record.request_id)
+        while len(self._cache) > CACHED_RECORDS:
+            self._cache.popitem(last=False)
 
     def _partition_chain(self) -> Record:
         if self._chain is None:

@@ -138,6 +138,18 @@ class SecurityShard:
             # A bug must not stop the log of sign-ins; nothing was changed yet.
             effects.outputs.append(dead_letter(record, str(error), traceback.format_exc(limit=20)))
 
+    def decided(self, record: Incoming, effects: Effects) -> bool:
+        """See `agents.ports.Shard`."""
+        try:
+            event = SecurityEvent.model_validate_json(record.value or b"")
+        except ValueError:
+            return False
+        if record.offset < self._settled:
+            return True
+        chain = self._chain(f"session:{event.user_id}", effects)
+        earlier = record.offset < self._end and (record.offset in chain.kept or record.offset < chain.settled)
+        return earlier or uuid_bytes(event.event_id) in chain.seen
+
     def settled(self, offset: int) -> None:
         """See `agents.ports.Shard`."""
         self._settled = max(self._settled, offset)

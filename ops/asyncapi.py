@@ -57,6 +57,7 @@ _HEADERS: dict[str, tuple[str, bool]] = {
     "correlation_id": ("follows one action through every process", True),
     "content-type": ("application/json", True),
     "traceparent": ("W3C trace context", False),
+    "answers": ("of an outcome: offset of the command's record that it answers; each record has its own", False),
 }
 
 

@@ -6,11 +6,21 @@ from typing import Any, Literal
 
 from schemas.base import SCHEMA_VERSION, Stored
 
+#: Header of an outcome: offset of the command's record that it answers. Each record has its own, a repeat's tells again what
+#: became of the first.
+ANSWERS = "answers"
+
+
+def answering(offset: int) -> tuple[str, bytes]:
+    """The header of an outcome that answers the record at that offset."""
+    return (ANSWERS, b"%d" % offset)
+
 
 class Outcome(Stored):
     """The one outcome of a command; the record's `ce_subject` and key are the command id's and the request id's.
 
-    `offset` is that of the command on its topic: a caller whose own record has another offset sees a repeat. `request` is the
+    `offset` is that of the record that was decided: a caller whose own record, which the header `answers` names, has another
+    offset sees a repeat. `request` is the
     request after an accepted command, or as it was when it was refused (None if the actor has no part in it). For
     reference data `entity` is the entity after the command, `findings` what the check of a rules file found. `pointer` names
     the field that an `unknown-reference` is about.

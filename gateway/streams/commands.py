@@ -26,8 +26,6 @@ from schemas.envelope import derived_id, headers
 
 log = structlog.get_logger(__name__)
 
-#: Outcomes that tell only what became of their own record.
-_NOT_FOR_OTHERS = frozenset({Code.FAILED.value, Code.IDEMPOTENCY_KEY_REUSED.value})
 _KEY = re.compile(r"[ -~]{1,128}")
 
 
@@ -106,15 +104,18 @@ async def issue(
 
 
 async def _outcome(waiter: Waiter, offset: int, seconds: float) -> Outcome | None:
-    """The outcome of our own record, or the first one of the command that is remembered; None when the time is up."""
+    """The outcome that answers our own record; None when the time is up.
+
+    Another record of this command may ask for something else under its id, or fail: ours will have an outcome of its own.
+    """
     try:
         async with asyncio.timeout(seconds):
             while True:
-                outcome = await waiter.next()
-                if outcome is None or outcome["offset"] == offset or outcome["code"] not in _NOT_FOR_OTHERS:
-                    return outcome
-                # Another record of this command failed, or asked for something else under its id: neither is remembered, and
-                # ours will have an outcome of its own.
+                heard = await waiter.next()
+                if heard is None:
+                    return None
+                if heard.answers in (offset, None):
+                    return heard.outcome
     except TimeoutError:
         return None
 
@@ -141,7 +142,5 @@ def _answer(outcome: Outcome, created: bool, common: list[tuple[bytes, bytes]]) 
         return json_answer(request, 201 if created else 200, common)
     code = outcome["code"] or Code.FAILED.value
     problem = refusal(code, outcome.get("detail"), outcome.get("pointer"))
-    if code == Code.IDEMPOTENCY_KEY_REUSED.value:
-        common = [pair for pair in common if pair[0] != b"idempotent-replayed"]
     problem.headers = [*problem.headers, *common]
     raise problem

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -15,6 +16,8 @@ from aiokafka.errors import KafkaError
 
 from gateway import metrics
 from schemas import topics
+from schemas.envelope import header
+from schemas.outcomes import ANSWERS
 
 log = structlog.get_logger(__name__)
 
@@ -28,20 +31,28 @@ _PAUSE_SECONDS = 0.5
 MAX_HEARD = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An outcome, and the offset of the record that it answers; None from a worker of the first release, which does not say."""
+
+    outcome: Outcome
+    answers: int | None
+
+
 class Waiter:
     """The outcomes of one command since `expect`: several, when it was sent more than once. None: this gateway is stopping."""
 
     def __init__(self) -> None:
-        self._heard: deque[Outcome | None] = deque(maxlen=MAX_HEARD)
+        self._heard: deque[Heard | None] = deque(maxlen=MAX_HEARD)
         self._woken: asyncio.Future[None] | None = None
 
-    def hear(self, outcome: Outcome | None) -> None:
+    def hear(self, heard: Heard | None) -> None:
         """Hand one over."""
-        self._heard.append(outcome)
+        self._heard.append(heard)
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
 
-    async def next(self) -> Outcome | None:
+    async def next(self) -> Heard | None:
         """The next one, in the order of the log."""
         while not self._heard:
             self._woken = asyncio.get_running_loop().create_future()
@@ -167,18 +178,20 @@ class Outcomes:
             for name, value in record.headers:
                 if name == "ce_subject":
                     if value in waiting:
-                        self._deliver(value, record.value)
+                        self._deliver(value, record)
                     break
 
-    def _deliver(self, command_id: bytes, value: bytes | None) -> None:
+    def _deliver(self, command_id: bytes, record: Any) -> None:
         try:
-            outcome = orjson.loads(value or b"")
+            outcome = orjson.loads(record.value or b"")
             if outcome["command_id"].encode() != command_id:
                 raise ValueError("its header names another command")
+            answers = header(record.headers, ANSWERS)
+            heard = Heard(outcome, None if answers is None else int(answers))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             log.error(
                 "an outcome cannot be read", command_id=command_id.decode("ascii", "replace"), error=str(error)[:300]
             )
             return
         for waiter in self._waiting.get(command_id, ()):
-            waiter.hear(outcome)
+            waiter.hear(heard)

@@ -22,9 +22,9 @@ from ops.simulation.loop import VirtualLoop
 from ops.simulation.shards import PARTITIONS, partition_of
 from schemas import topics
 from schemas.catalog import Catalog
-from schemas.envelope import Headers
+from schemas.envelope import Headers, header
+from schemas.outcomes import ANSWERS
 
-_REUSED = b'"idempotency-key-reused"'
 #: Seconds that a POST waits for its outcome.
 COMMAND_WAIT = 2.0
 #: What can go wrong between a gateway and the broker.
@@ -50,6 +50,8 @@ class SimulatedProducer:
     def __init__(
         self, broker: Broker, loop: VirtualLoop, network: Network, rng: random.Random, faults: Counter[str]
     ) -> None:
+        #: By correlation id, where the record came to be.
+        self.sent: dict[str, int] = {}
         self._broker = broker
         self._loop = loop
         self._network = network
@@ -78,13 +80,17 @@ class SimulatedProducer:
             await asyncio.sleep(rng.random() * 4.0)
         elif rng.random() < 0.3:
             await asyncio.sleep(rng.random() * 0.2)
+        self.sent[header(headers, "correlation_id") or ""] = offset
         return Sent(offset)
 
 
 class SimulatedConsumer:
-    """What `Outcomes` asks of an aiokafka consumer. `delivered` tells, per command id, when its newest outcome was handed over."""
+    """What `Outcomes` asks of an aiokafka consumer. `delivered` tells, per command id and offset of a record of that command, when
+    its newest outcome was handed over."""
 
-    def __init__(self, broker: Broker, loop: VirtualLoop, rng: random.Random, delivered: dict[str, int]) -> None:
+    def __init__(
+        self, broker: Broker, loop: VirtualLoop, rng: random.Random, delivered: dict[tuple[str, int], int]
+    ) -> None:
         self._broker = broker
         self._loop = loop
         self._rng = rng
@@ -121,11 +127,9 @@ class SimulatedConsumer:
         for one, rows in found.items():
             self._positions[one] += len(rows)
             for row in rows:
-                if _REUSED in (row.value or b""):
-                    # Of interest to its own record's sender alone.
-                    continue
-                subject = next((value for name, value in row.headers if name == "ce_subject"), b"")
-                self._delivered[subject.decode()] = self._broker.clock.now
+                subject, answers = header(row.headers, "ce_subject"), header(row.headers, ANSWERS)
+                if subject is not None and answers is not None:
+                    self._delivered[subject, int(answers)] = self._broker.clock.now
         return {one: rows for one, rows in found.items() if rows}
 
     def wake(self) -> None:
@@ -169,18 +173,19 @@ class Gateway:
 
     def start(self) -> None:
         """A new process, ready once it follows the outcomes and knows the reference data."""
-        self.delivered: dict[str, int] = defaultdict(lambda: -1)
+        self.delivered: dict[tuple[str, int], int] = defaultdict(lambda: -1)
         self.catalog = Catalog()
         self.follow(1_000_000)
         self._consumers: list[SimulatedConsumer] = []
         self.outcomes = Outcomes("", PARTITIONS, self._consumer)
         self.issued = NotingIssued(self._database, self._broker)
+        self.producer = SimulatedProducer(self._broker, self._loop, self._network, self._rng, self._faults)
         self.services: Any = SimpleNamespace(
             settings=SimpleNamespace(command_wait=COMMAND_WAIT),
             catalog=self.catalog,
             database=self._database,
             outcomes=self.outcomes,
-            producer=SimulatedProducer(self._broker, self._loop, self._network, self._rng, self._faults),
+            producer=self.producer,
             issued=self.issued,
             limits=SimpleNamespace(user=lambda _: None),
             nonce=lambda size: f"{self._rng.getrandbits(8 * size):0{2 * size}x}",

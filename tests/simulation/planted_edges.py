@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,6 @@ from gateway.streams.issued import Issued
 from gateway.streams.outcomes import Outcomes, Waiter
 from ops.simulation.database import MemoryDatabase
 from ops.simulation.tables import Tables, groups
-from schemas.codes import Code
 from schemas.envelope import derived_id
 
 Patch = pytest.MonkeyPatch
@@ -109,8 +109,15 @@ def promise_forgotten(patch: Patch) -> None:
 
 
 def another_records_outcome_answered(patch: Patch) -> None:
-    """A retry hears that somebody else's use of the key was refused (once a real mistake)."""
-    patch.setattr(gateway.streams.commands, "_NOT_FOR_OTHERS", frozenset({Code.FAILED.value}))
+    """Whatever becomes of a command answers all who wait for it: also who asked for something else under its id (once a real
+    mistake)."""
+    real = Waiter.next
+
+    async def following(self: Waiter) -> Any:
+        heard = await real(self)
+        return None if heard is None else replace(heard, answers=None)
+
+    patch.setattr(Waiter, "next", following)
 
 
 def only_the_first_outcome_is_heard(patch: Patch) -> None:
@@ -137,8 +144,8 @@ def replay_not_called_one(patch: Patch) -> None:
     real = Waiter.next
 
     async def following(self: Waiter) -> Any:
-        outcome = await real(self)
-        return outcome if outcome is None else _Same(outcome)
+        heard = await real(self)
+        return None if heard is None else replace(heard, outcome=_Same(heard.outcome))
 
     patch.setattr(Waiter, "next", following)
 

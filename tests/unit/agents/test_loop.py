@@ -79,6 +79,9 @@ class Echo:
         effects.write("a", b"%d" % record.offset, b"x")
         effects.outputs.append(Output("t", None, None, []))
 
+    def decided(self, record: Incoming, effects: Effects) -> bool:
+        return False
+
     def settled(self, offset: int) -> None:
         self.told.append(offset)
 

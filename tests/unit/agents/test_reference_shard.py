@@ -9,10 +9,12 @@ import orjson
 import pytest
 
 from agents import reference as agents_reference
-from agents.ports import Output
+from agents.ports import Effects, Output
 from agents.reference import CATALOG, EntityRecord, ReferenceShard
 from schemas import topics
 from schemas.catalog import Catalog
+from schemas.envelope import header
+from schemas.outcomes import ANSWERS
 from schemas.reference import Rules
 from tests.unit.agents.harness import MemoryStore, document, feed, ids, incoming, of_topic, verify_chains, work_through
 from tests.unit.core.organisation import START, new_id
@@ -98,6 +100,17 @@ class Registry:
             (one.model_dump(mode="json") for one in self.shard.catalog.entities()),
             key=lambda one: (one["kind"], one["id"]),
         )
+
+
+def test_each_record_of_a_command_has_an_outcome_that_answers_it() -> None:
+    """An administrator's call beside another one under its key waits in vain for its own answer."""
+    registry = Registry()
+    command = registry.put("meals", {"kind": "category", "name": "Meals"})
+    first, again = registry.send(command), registry.send(command)
+    registry.restart()
+    redelivered = registry.handle(command, 5)
+    found = [header(one.headers, ANSWERS) for one in first + again + redelivered if one.topic == topics.OUTCOMES]
+    assert found == ["5", "6", "5"]
 
 
 def test_an_address_belongs_to_one_account() -> None:
@@ -401,3 +414,40 @@ def test_entities_that_were_let_go_of_are_found_again(monkeypatch: pytest.Monkey
     assert versions == [number // 5 + 1 for number in range(20)]
     verify_chains(registry.audit + of_topic(log.outputs, topics.AUDIT))
     assert len(registry.shard._records) == 2
+
+
+def test_a_command_at_an_offset_that_is_given_anew_is_decided() -> None:
+    """A power cut took the end of the log: what an administrator sends next would be answered with what was lost."""
+    registry = Registry()
+    registry.send(registry.publish())
+    lost, registry.end = registry.offset, registry.offset
+    registry.restart()
+    again = registry.publish(RULES + "# more\n")
+    (found,) = of_topic(registry.handle(again, lost), topics.OUTCOMES)
+    assert (found["command_id"], found["version"]) == (again["command_id"], 2)
+
+
+@pytest.mark.parametrize("first", ["accepted", "refused"])
+def test_rules_of_one_batch_that_was_cut_off_anywhere_are_all_there_after_it_came_again(first: str) -> None:
+    """The worker would publish rules that its own table does not have, and does not have for ever."""
+    registry = Registry()
+    bodies = [
+        registry.publish(RULES if first == "accepted" else "schema: 9"),
+        *(registry.publish(RULES + more) for more in ("# 2\n", "# 3\n")),
+    ]
+    records = [
+        incoming(orjson.dumps(body), offset, topic=topics.REFERENCE_COMMANDS, at=START + offset)
+        for offset, body in enumerate(bodies, registry.offset + 1)
+    ]
+    effects = Effects()
+    for record in records:
+        registry.shard.handle(record, effects)
+    wanted, rows = registry.contents(), list(effects.rows(CATALOG).items())
+    before = dict(registry.store.rows)
+    for cut in range(len(rows) + 1):
+        registry.store.rows = dict(before)
+        registry.store.apply(dict(rows[:cut]), 0)
+        registry.restart()
+        for record in records:
+            feed(registry.shard, registry.store, record)
+        assert registry.contents() == wanted, f"after {cut} of {len(rows)} rows"

@@ -9,12 +9,14 @@ import orjson
 import pytest
 
 from agents import requests as agents_requests
+from agents.misdated import Misdated
 from agents.ports import Effects, NotYet
 from agents.requests import CHAINS, REQUESTS, WINDOWS
 from schemas import topics
 from schemas.codes import Code
 from schemas.commands import CommandBase
 from schemas.envelope import header
+from schemas.outcomes import ANSWERS
 from tables.record import REMEMBERED_REFUSALS
 from tests.unit.agents.harness import (
     PARTITION,
@@ -84,6 +86,20 @@ def test_the_same_command_again_has_the_same_outcome_and_changes_nothing() -> No
     assert outcome(again) == first and [one.topic for one in again] == [topics.OUTCOMES]
     assert first["status"] == "accepted" and first["offset"] == 0
     assert worker.record().state is not None and worker.record().seq == 1
+
+
+def test_each_record_of_a_command_has_an_outcome_that_answers_it() -> None:
+    """A POST beside another one under its key is told what became of that one, or waits in vain for its own answer."""
+    worker = Worker()
+    command = submit()
+    broken = worker.handle(incoming(b'{"command_id": "x"}', 0))
+    worker.offset = 0
+    sent = [broken, worker.send(command), worker.send(command), worker.send(command, title="another thing")]
+    worker.settle(4)
+    worker.send(comment())
+    sent.append(worker.send(command))
+    found = [header(one.headers, ANSWERS) for outputs in sent for one in outputs if one.topic == topics.OUTCOMES]
+    assert found == ["0", "1", "2", "3", "5"]
 
 
 def test_the_first_outcome_is_given_after_everything_was_committed_and_the_request_moved_on() -> None:
@@ -506,3 +522,27 @@ def test_a_lost_account_is_refused_and_audited_with_its_roles() -> None:
     assert worker.audit[-1]["actor_roles"] == ["manager"] and worker.audit[-1]["personal"] == {"comment": "Please"}
     assert worker.audit[-1]["status_before"] == worker.audit[-1]["status_after"] == "pending_l1"
     assert orjson.dumps(worker.audit[-1]["event"]) == b"null"
+
+
+def test_commands_that_come_again_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the group's offsets are lost, two weeks of commands come again: the worker runs out of memory, and again, and again."""
+    monkeypatch.setattr(agents_requests, "CACHED_RECORDS", 3)
+    worker = Worker()
+    commands = [submit(request_id=new_id(), command_id=new_id()) for _ in range(10)]
+    for command in commands:
+        worker.send(command)
+    worker.restart()
+    for offset, command in enumerate(commands):
+        worker.handle(written(command, offset))
+    assert len(worker.shard._cache) == 3
+
+
+def test_what_was_decided_at_a_wrong_time_gives_its_outputs_again_when_the_clocks_are_right() -> None:
+    """A crash between state and outputs, and a clock that was put right: the audit chain would have a hole for ever."""
+    worker = Worker()
+    record = written(submit(), 0, START + HOUR)
+    first = worker.handle(record)
+    worker.restart()
+    effects = Effects()
+    Misdated(worker.shard, START).handle(record, effects)
+    assert effects.outputs == first
