@@ -105,7 +105,8 @@ class Die(Protocol):
 
 @dataclass(frozen=True)
 class World:
-    """`generation`: the consumer group's, as current. `progress`: any value that changes while tables are being recovered."""
+    """`generation`: the consumer group's, as current. `progress`: any value that changes while tables are being recovered.
+    `partition_of`: where producers put a key."""
 
     partitions: int
     cluster: Cluster
@@ -116,4 +117,5 @@ class World:
     die: Die
     now_ms: Callable[[], int] = now_ms
     progress: Callable[[], object] = lambda: None
+    partition_of: Callable[[bytes], int] | None = None
     rng: random.Random = field(default_factory=random.Random)

@@ -18,6 +18,7 @@ from agents.kafka_log import KafkaLog
 from agents.ports import Output
 from agents.rocks import RocksStore
 from agents.rules_in_force import RulesInForce
+from agents.spread import partition_of
 from agents.topology import CHANGELOGS, OUTPUTS, TABLES
 from ops.reference import ReferenceFollower
 from ops.settings import Settings
@@ -130,4 +131,5 @@ def kafka_world(
         generation=generation,
         die=die,
         progress=progress,
+        partition_of=lambda key: partition_of(key, settings.partitions),
     )

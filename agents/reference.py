@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
-from aiokafka.partitioner import murmur2
 
 from agents.dead_letters import dead_letter, failed_outcome
 from agents.ports import BatchFull, Effects, Incoming, Output, Store
 from agents.requests import derived_salt, payload_hash
+from agents.spread import partition_of
 from rules.decide_reference import ReferenceDecision, decide_reference
 from schemas import topics
 from schemas.audit import GENESIS, canonical, commitments, content_hash, sha256_hex
@@ -315,11 +315,6 @@ class ReferenceShard:
             found.append(answering(answers))
         partition = 0 if topic == topics.REFERENCE else partition_of(key.encode(), self._partitions)
         return Output(topic, key.encode(), None if value is None else value.encode(), found, partition)
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Kafka's default partitioner: the same key goes where every other producer would put it."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
 def _status(document: dict[str, Any] | None) -> str | None:

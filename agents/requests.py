@@ -94,6 +94,7 @@ class RequestShard:
     `settled`: the outputs of all commands before this offset are in the log, at least; the group's committed offset will do.
     `end`: where the partition ends as the shard opens. Only what lies before it can have been decided earlier: offsets that are
     given anew after the log lost its tail are new commands.
+    `owns`: whether a request id belongs to this partition. Elsewhere it would get a second chain under the same name.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class RequestShard:
         end: int,
         impossible: Callable[[int], bool],
         observe: Callable[[str, str], None] = lambda kind, result: None,
+        owns: Callable[[str], bool] = lambda request_id: True,
     ) -> None:
         self._partition = partition
         self._stores = stores
@@ -115,6 +117,7 @@ class RequestShard:
         self._end = end
         self._impossible = impossible
         self._observe = observe
+        self._owns = owns
         self._cache: OrderedDict[str, Record] = OrderedDict()
         self._chain: Record | None = None
 
@@ -133,6 +136,12 @@ class RequestShard:
             raise NotYet(command.reference_offset)
         # Outside the `try`: a table that cannot be read ends the process, it is no fault of the command.
         found = self._record(command.request_id, effects)
+        if found is None and not self._owns(command.request_id):
+            elsewhere = (
+                f"request {command.request_id} belongs to another partition; send it with Kafka's default partitioner"
+            )
+            self._dead(record, effects, ValueError(elsewhere))
+            return
         chain = self._partition_chain()
         try:
             applied = self._apply(command, record, found, chain, effects)

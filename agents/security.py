@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import traceback
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -114,14 +115,17 @@ class Chain:
 class SecurityShard:
     """Chains the events of one partition of `athena.security`, one chain per account: `session:<user id>`.
 
-    `settled` and `end` as in `agents.requests.RequestShard`.
+    `settled`, `end` and `owns` (of a user id) as in `agents.requests.RequestShard`.
     """
 
-    def __init__(self, partition: int, store: Store, settled: int, end: int) -> None:
+    def __init__(
+        self, partition: int, store: Store, settled: int, end: int, owns: Callable[[str], bool] = lambda user_id: True
+    ) -> None:
         self._partition = partition
         self._store = store
         self._settled = min(settled, end)
         self._end = end
+        self._owns = owns
         self._cache: OrderedDict[str, Chain] = OrderedDict()
 
     def handle(self, record: Incoming, effects: Effects) -> None:
@@ -132,6 +136,10 @@ class SecurityShard:
             effects.outputs.append(dead_letter(record, str(error), None))
             return
         chain = self._chain(f"session:{event.user_id}", effects)
+        if chain.seq == 0 and not self._owns(event.user_id):
+            elsewhere = f"user {event.user_id} belongs to another partition; send it with Kafka's default partitioner"
+            effects.outputs.append(dead_letter(record, elsewhere, None))
+            return
         try:
             self._take(chain, event, record, effects)
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
@@ -40,8 +41,9 @@ class ShardBuilder:
         """A shard that has decided nothing yet; `end` is where its log ends now."""
         topic, partition = key
         settled = self._committed(key)
+        owns = partial(self._owns, partition)
         if topic == topics.SECURITY:
-            return SecurityShard(partition, stores[SESSIONS], settled, end)
+            return SecurityShard(partition, stores[SESSIONS], settled, end, owns)
         if topic == topics.REFERENCE_COMMANDS:
             return ReferenceShard(stores[CATALOG], self._world.partitions, settled, end)
         return RequestShard(
@@ -53,7 +55,12 @@ class ShardBuilder:
             end,
             lambda offset: offset in self._impossible,
             _observe,
+            owns,
         )
+
+    def _owns(self, partition: int, id_: str) -> bool:
+        where = self._world.partition_of
+        return where is None or where(id_.encode()) == partition
 
     async def caught_up(self, offset: int) -> None:
         """Wait for reference data up to `offset`; one beyond the end of the topic is remembered as impossible.

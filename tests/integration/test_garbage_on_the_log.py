@@ -169,3 +169,19 @@ def test_a_command_sent_twice_to_the_log_has_one_effect(stack: Stack, api: Api) 
     api.submit()
     items = api.read("sam.sales", seen.json(), 2)
     assert (items["version"], items["status"]) == (2, "approved")
+
+
+def test_a_command_repeated_on_other_partitions_has_one_effect(stack: Stack, api: Api) -> None:
+    """Otherwise a tool with another partitioner would give a request a second history, and the read side would stop for ever."""
+    body = submit()
+    key, value = body["request_id"].encode(), json.dumps(body).encode()
+    ((owner, _),) = send(stack, [(None, key, value)])
+    seen = api.get("sam.sales", f"/requests/{body['request_id']}", min_version=1)
+    others = send(stack, [(number, key, value) for number in range(PARTITIONS) if number != owner])
+    wait_until(lambda: set(others) <= set(letters(stack)), 20, "not every repeat became a dead letter")
+    assert "partition" in letters(stack)[others[0]]["error"]
+    approved = api.approved("l1.emea", seen.json())
+    assert (approved["status"], approved["version"]) == ("approved", 2)
+    records = asyncio.run(invariants.read(stack.kafka, topics.AUDIT))
+    bodies = [orjson.loads(record.value) for record in records if record.value and record.value.startswith(b"{")]
+    assert [one["version"] for one in bodies if one["entity"] == f"request:{body['request_id']}"] == [1, 2]

@@ -7,11 +7,13 @@ from uuid import UUID
 
 import orjson
 import pytest
+from aiokafka.partitioner import murmur2
 
 from agents import requests as agents_requests
 from agents.misdated import Misdated
 from agents.ports import Effects, NotYet
 from agents.requests import CHAINS, REQUESTS, WINDOWS
+from agents.spread import partition_of
 from schemas import topics
 from schemas.codes import Code
 from schemas.commands import CommandBase
@@ -546,3 +548,19 @@ def test_what_was_decided_at_a_wrong_time_gives_its_outputs_again_when_the_clock
     effects = Effects()
     Misdated(worker.shard, START).handle(record, effects)
     assert effects.outputs == first
+
+
+def test_a_command_on_a_partition_that_is_not_its_own_is_set_aside() -> None:
+    """A record that some tool repeats on another partition makes a second chain of one name: the read side stops for ever."""
+    worker = Worker()
+    worker.shard._owns = lambda request_id: request_id != REQUEST_ID
+    letter, told = worker.send(submit())
+    assert (letter.topic, document(told)["status"]) == (topics.DEAD_LETTERS, "failed")
+    assert worker.stores[REQUESTS].rows == {} and worker.code(submit(request_id=new_id(), command_id=new_id())) is None
+
+
+def test_a_key_belongs_where_every_other_client_puts_it() -> None:
+    """Everything that gateways send would be set aside, or chains be split."""
+    for length in range(80):
+        key = bytes(range(120, 120 + length))
+        assert partition_of(key, 12) == (murmur2(key) & 0x7FFFFFFF) % 12
