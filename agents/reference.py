@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import traceback
-import zlib
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,17 +11,14 @@ import orjson
 
 from agents.dead_letters import dead_letter, failed_outcome
 from agents.ports import BatchFull, Effects, Incoming, Output, Store
-from agents.requests import derived_salt, payload_hash
-from agents.spread import partition_of
+from agents.reference_outputs import Link, Row, audit_row, outcome_row, output_of, packed, reference_row, unpacked
+from agents.requests import payload_hash
 from rules.decide_reference import ReferenceDecision, decide_reference
 from schemas import topics
-from schemas.audit import GENESIS, canonical, commitments, content_hash, sha256_hex
-from schemas.base import SCHEMA_VERSION, rfc3339
+from schemas.audit import GENESIS
 from schemas.catalog import Catalog
-from schemas.codes import DETAIL, Code
+from schemas.codes import Code
 from schemas.commands import SYSTEM
-from schemas.envelope import derived_id, headers
-from schemas.outcomes import answering
 from schemas.reference import ENTITIES, REFERENCE_COMMANDS, PutEntity, ReferenceCommand, Rules, entity_key
 
 CATALOG = "catalog"
@@ -35,7 +30,6 @@ REMEMBERED = 64
 CACHED_ENTITIES = 256
 #: Bytes of outputs that an entity's record keeps until they are in the log; those of one command more may follow.
 MAX_KEPT = 500_000
-SOURCE = "athena/worker"
 
 
 @dataclass(slots=True)
@@ -163,15 +157,15 @@ class ReferenceShard:
         self, chain: str, found: EntityRecord, command: ReferenceCommand, record: Incoming
     ) -> list[Output] | None:
         """What a record that was decided before gives now; None for one that was not."""
-        for offset, packed in found.kept if record.offset <= found.offset and record.offset < self._end else ():
+        for offset, kept in found.kept if record.offset <= found.offset and record.offset < self._end else ():
             if offset == record.offset:
                 # A newer version is in the log already and comes again after this one: the older must not show in between.
                 older = record.offset < found.offset and chain != RULES_CHAIN
-                rows = [row for row in _unpacked(packed) if not (older and row[0] == topics.REFERENCE)]
-                return [self._output(row, offset) for row in rows]
+                rows = [row for row in unpacked(kept) if not (older and row[0] == topics.REFERENCE)]
+                return [output_of(row, offset, self._partitions) for row in rows]
         known = found.commands.get(command.command_id)
         if known is not None and known[0] == payload_hash(command):  # type: ignore[arg-type]
-            return [self._output(orjson.loads(known[1]), record.offset)]
+            return [output_of(orjson.loads(known[1]), record.offset, self._partitions)]
         return [] if record.offset < max(self._settled, min(found.settled, self._end)) else None
 
     @staticmethod
@@ -193,18 +187,19 @@ class ReferenceShard:
     ) -> None:
         accepted = decision.refusal is None
         before = found.entity
-        rows: list[list[str | None]] = []
+        rows: list[Row] = []
         document = None if decision.after is None else decision.after.model_dump(mode="json")
         if accepted:
             found.entity = document
             found.version = found.version if document is None else document["version"]
         found.seq += 1
         found.offset, found.at = source.offset, at
-        audit, found.head = self._audit(chain, found, command, decision, before, document, at)
+        link = Link(chain, found.seq, found.head, at, self._roles(command.actor_id))
+        audit, found.head = audit_row(link, command, decision, before, document)
         if accepted:
-            rows.append(_reference_row(chain, found.seq, decision, document, command, at))
+            rows.append(reference_row(link, command, decision, document))
         rows.append(audit)
-        outcome = _outcome_row(command, decision, document, source, at)
+        outcome = outcome_row(command, decision, document, source, at)
         rows.append(outcome)
         if decision.refusal is not Code.IDEMPOTENCY_KEY_REUSED:
             hash_ = payload_hash(command)  # type: ignore[arg-type]
@@ -212,11 +207,11 @@ class ReferenceShard:
             while len(found.commands) > REMEMBERED:
                 del found.commands[next(iter(found.commands))]
         found.forget_settled(self._settled)
-        packed = _packed(rows)
-        if sum(len(one) for _, one in found.kept) + len(packed) > MAX_KEPT and (effects.writes or effects.outputs):
+        kept = packed(rows)
+        if sum(len(one) for _, one in found.kept) + len(kept) > MAX_KEPT and (effects.writes or effects.outputs):
             raise BatchFull
-        found.kept.append((source.offset, packed))
-        outputs = [self._output(row, source.offset) for row in rows]
+        found.kept.append((source.offset, kept))
+        outputs = [output_of(row, source.offset, self._partitions) for row in rows]
         if accepted:
             self._take_over(decision)
         self._remember(chain, found)
@@ -250,146 +245,8 @@ class ReferenceShard:
         else:
             self.catalog.put(decision.after)
 
-    def _audit(
-        self,
-        chain: str,
-        found: EntityRecord,
-        command: ReferenceCommand,
-        decision: ReferenceDecision,
-        before: dict[str, Any] | None,
-        document: dict[str, Any] | None,
-        at: int,
-    ) -> tuple[list[str | None], str]:
-        actor = self.catalog.users.get(command.actor_id)
-        personal = {} if command.source_address is None else {"source_address": command.source_address}
-        salt = command.salt or derived_salt(command.command_id)
-        event = None if decision.refusal is not None else _event(decision, document)
-        chained = {
-            "schema_version": SCHEMA_VERSION,
-            "entity": chain,
-            "seq": found.seq,
-            "request_id": None,
-            "version": None if document is None or decision.refusal else document["version"],
-            "command_id": command.command_id,
-            "actor_id": command.actor_id,
-            "actor_roles": ["system"] if command.actor_id == SYSTEM else list(actor.roles) if actor else [],
-            "action": decision.action,
-            "level": None,
-            "at": rfc3339(at),
-            "outcome": "accepted" if decision.refusal is None else "refused",
-            "code": None if decision.refusal is None else decision.refusal.value,
-            "status_before": _status(before),
-            "status_after": _status(document if decision.refusal is None else before),
-            "correlation_id": command.correlation_id,
-            "content": None if event is None else content_hash(event),
-            "commitments": commitments(salt, personal),
-            "prev_hash": found.head,
-        }
-        hash_ = sha256_hex(canonical(chained))
-        removed = {"kind": decision.kind, "id": decision.id, "removed": True}
-        body = chained | {
-            "hash": hash_,
-            "event": event,
-            "personal": personal,
-            "salt": salt if personal else None,
-            "request": None,
-            "entity_after": None if decision.refusal else document or removed,
-        }
-        value = orjson.dumps(body).decode()
-        return [
-            topics.AUDIT,
-            chain,
-            value,
-            f"athena.audit.{decision.action}",
-            body["at"],
-            chain,
-            command.correlation_id,
-            derived_id(chain, found.seq, "audit"),
-        ], hash_
-
-    def _output(self, row: list[str | None], answers: int) -> Output:
-        topic, key, value, type_, time, subject, correlation_id, id_ = row
-        assert topic and key and type_ and time and subject and correlation_id and id_
-        found = headers(id_=id_, type_=type_, source=SOURCE, time=time, subject=subject, correlation_id=correlation_id)
-        if topic == topics.OUTCOMES:
-            found.append(answering(answers))
-        partition = 0 if topic == topics.REFERENCE else partition_of(key.encode(), self._partitions)
-        return Output(topic, key.encode(), None if value is None else value.encode(), found, partition)
-
-
-def _status(document: dict[str, Any] | None) -> str | None:
-    if document is None:
-        return None
-    return "active" if document.get("active", True) else "inactive"
-
-
-def _packed(rows: list[list[str | None]]) -> str:
-    """Compressed: a rules file stands in several rows, and all of them must fit into one message."""
-    return base64.b64encode(zlib.compress(orjson.dumps(rows))).decode()
-
-
-def _unpacked(text: str) -> list[list[str | None]]:
-    rows: list[list[str | None]] = orjson.loads(zlib.decompress(base64.b64decode(text)))
-    return rows
-
-
-def _event(decision: ReferenceDecision, document: dict[str, Any] | None) -> dict[str, Any]:
-    """What the audit chain commits to: the entity after it; of a rules file's text the SHA-256, the text is in `entity_after`."""
-    if document is not None and "yaml" in document:
-        document = {name: value for name, value in document.items() if name != "yaml"} | {
-            "yaml_sha256": sha256_hex(document["yaml"].encode())
-        }
-    return {"type": decision.action, "entity": document or decision.id}
-
-
-def _reference_row(
-    chain: str,
-    seq: int,
-    decision: ReferenceDecision,
-    document: dict[str, Any] | None,
-    command: ReferenceCommand,
-    at: int,
-) -> list[str | None]:
-    id_ = derived_id(chain, seq, "reference")
-    key = entity_key(decision.kind, decision.id)
-    value = None if document is None else orjson.dumps(document).decode()
-    type_ = f"athena.reference.{decision.kind}"
-    return [topics.REFERENCE, key, value, type_, rfc3339(at), key, command.correlation_id, id_]
-
-
-def _outcome_row(
-    command: ReferenceCommand,
-    decision: ReferenceDecision,
-    document: dict[str, Any] | None,
-    source: Incoming,
-    at: int,
-) -> list[str | None]:
-    refused = decision.refusal
-    shown = None if document is None else {name: value for name, value in document.items() if name != "yaml"}
-    body = {
-        "schema_version": SCHEMA_VERSION,
-        "command_id": command.command_id,
-        "status": "accepted" if refused is None else "refused",
-        "code": None if refused is None else refused.value,
-        "detail": None if refused is None else DETAIL[refused],
-        "request_id": None,
-        "version": None if document is None else document["version"],
-        "partition": source.partition,
-        "offset": source.offset,
-        "request": None,
-        "entity": shown,
-        "findings": [finding.model_dump(mode="json") for finding in decision.findings] or None,
-        "pointer": decision.pointer,
-    }
-    type_ = "athena.outcome." + ("accepted" if refused is None else "refused")
-    key = entity_key(decision.kind, decision.id)
-    return [
-        topics.OUTCOMES,
-        key,
-        orjson.dumps(body).decode(),
-        type_,
-        rfc3339(at),
-        command.command_id,
-        command.correlation_id,
-        derived_id(command.command_id, "outcome", source.offset),
-    ]
+    def _roles(self, actor_id: str) -> list[str]:
+        if actor_id == SYSTEM:
+            return ["system"]
+        actor = self.catalog.users.get(actor_id)
+        return [] if actor is None else list(actor.roles)

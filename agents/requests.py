@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import orjson
 
 from agents.dead_letters import dead_letter, failed_outcome
-from agents.outputs import emit, outcome, render
+from agents.emissions import emission_of, refusal_of
+from agents.outputs import render
 from agents.ports import BatchFull, Effects, Incoming, NotYet, Output, Store
+from agents.repeats import known_hash, links_before, repeat
 from rules.decide import Decision, decide
 from rules.submit import ActiveRules
 from schemas.catalog import Catalog
 from schemas.codes import Code
-from schemas.commands import COMMANDS, NOT_PAYLOAD, SYSTEM, CloseWindow, CommandBase
-from schemas.envelope import header
-from schemas.events import Commented, Reassigned, Submitted, action_of
-from schemas.view import request_view
-from tables.record import Addition, Emission, Record, Refusal
+from schemas.commands import COMMANDS, NOT_PAYLOAD, CloseWindow, CommandBase
+from schemas.events import Commented, Reassigned, Submitted
+from tables.record import Addition, Emission, Record
 from tables.windows import window_key, window_value
 
 REQUESTS = "requests"
@@ -36,21 +36,8 @@ MAX_WITH_TEXTS = 450_000
 #: What a record keeps of commands whose outputs are not in the log yet; one command more (20 kB) may follow it. A full record
 #: ends its batch: the outputs go out, and there is room again. With 64 refusals the record comes to 840 kB at most.
 MAX_UNSETTLED = 200_000
-#: Longest `traceparent` that is handed on, in characters; that of version 00 has 55.
-MAX_TRACEPARENT = 128
 
 _NOT_PAYLOAD = set(NOT_PAYLOAD)
-
-ACTIONS = {
-    "SubmitRequest": "submit",
-    "Approve": "approve",
-    "Reject": "reject",
-    "Rollback": "rollback",
-    "Withdraw": "withdraw",
-    "Reassign": "reassign",
-    "Comment": "comment",
-    "CloseWindow": "close",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +68,6 @@ def payload_hash(command: CommandBase) -> str:
     """Identifies what a command asks for, by whom: 128 bits of SHA-256, hex. A retry's other parts may differ."""
     body = command.model_dump(exclude=_NOT_PAYLOAD)
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
-
-
-def derived_salt(command_id: str) -> str:
-    """For a command that came without a salt: commits, but hides nothing from who can guess the text."""
-    return hashlib.sha256(b"athena-salt:" + command_id.encode()).hexdigest()[:32]
 
 
 class RequestShard:
@@ -193,8 +175,7 @@ class RequestShard:
         at = source.timestamp if found is None or found.state is None else max(source.timestamp, found.state.updated_at)
         context = DecisionContext(at, self._catalog, self._rules())
         reused = any(
-            known is not None and self._known_hash(known, command.command_id) not in (None, hash_)
-            for known in (found, chain)
+            known is not None and known_hash(known, command.command_id) not in (None, hash_) for known in (found, chain)
         )
         decision = (
             Decision(refusal=Code.IDEMPOTENCY_KEY_REUSED)
@@ -211,7 +192,7 @@ class RequestShard:
         if addition is not None and _no_room(target, addition):
             addition, decision = None, Decision(refusal=Code.TOO_MANY_EVENTS)
             target = found if found is not None else chain
-        emission = self._emission(target, command, source, decision, at)
+        emission = emission_of(target, command, source, decision, at, self._catalog)
         target.forget_settled(self._settled)
         size = emission.size
         if target.unsettled + size > MAX_UNSETTLED and (effects.writes or effects.outputs):
@@ -219,7 +200,7 @@ class RequestShard:
         state, event = target.state, decision.event
         after = state if addition is None else addition.after
         outputs, head = render(target.entity, emission, event, state, after, self._partition)
-        outputs = self._links_before(target, emission) + outputs
+        outputs = links_before(target, emission, self._partition) + outputs
         self._observe(type(command).__name__, _result(decision))
         return Applied(target, emission, size, outputs, head, hash_, addition, not reused, target.closes_at)
 
@@ -241,7 +222,7 @@ class RequestShard:
         if done.addition is not None:
             target.add_event(done.addition, done.hash, emission.offset)
         elif done.remembered:
-            target.add_refusal(_refusal(emission, done.hash))
+            target.add_refusal(refusal_of(emission, done.hash))
         target.add_emission(emission, done.size, done.head)
         effects.outputs += done.outputs
         if target is self._chain:
@@ -253,90 +234,9 @@ class RequestShard:
 
     def _repeat(self, known: Record, command: CommandBase, hash_: str, source: Incoming, effects: Effects) -> bool:
         """Give the outputs of a command that was applied before again; True if this was one."""
-        for emission in known.emissions if source.offset <= known.offset else ():
-            if emission.offset == source.offset and emission.command_id == command.command_id:
-                effects.outputs += self._links_before(known, emission) + emit(known, emission, self._partition)[0]
-                return True
-        if self._known_hash(known, command.command_id) == hash_:
-            effects.outputs.append(self._outcome_again(known, command, source))
-            return True
-        return False
-
-    def _links_before(self, record: Record, emission: Emission) -> list[Output]:
-        """Outputs of links that come before this one in the partition's chain but after it in the log: a batch was torn between
-        the tables, and what was accepted then is refused now. They may not be visible yet, and a chain is written in order.
-        """
-        if record.offset <= emission.offset:
-            return []
-        late = [one for one in record.emissions if one.offset > emission.offset and one.seq < emission.seq]
-        return [output for one in late for output in emit(record, one, self._partition)[0]]
-
-    def _outcome_again(self, known: Record, command: CommandBase, source: Incoming) -> Output:
-        for emission in known.emissions:
-            if emission.command_id == command.command_id and emission.code != Code.IDEMPOTENCY_KEY_REUSED:
-                return outcome(emission, _request_json(known, emission.version), self._partition, source.offset)
-        code, pointer, visible = None, None, True
-        if command.command_id in known.made:
-            _, version, offset = known.made[command.command_id]
-            at = known.events[version - 1].at
-        else:
-            refusal = known.refusals[command.command_id]
-            code, pointer, visible = refusal.code, refusal.pointer, refusal.visible
-            version, offset = refusal.version, refusal.offset
-            at = source.timestamp
-        emission = Emission(
-            offset, command.command_id, command.request_id, command.actor_id, [], "", None, at, version, code, pointer,
-            visible, 0, "", command.correlation_id, None, "", None, None,
-        )  # fmt: skip
-        return outcome(emission, _request_json(known, version), self._partition, source.offset)
-
-    @staticmethod
-    def _known_hash(known: Record, command_id: str) -> str | None:
-        if command_id in known.made:
-            return known.made[command_id][0]
-        refusal = known.refusals.get(command_id)
-        return None if refusal is None else refusal.payload_hash
-
-    def _emission(
-        self, target: Record, command: CommandBase, source: Incoming, decision: Decision, at: int
-    ) -> Emission:
-        state, event = target.state, decision.event
-        open_level = None if state is None or state.open_level is None else state.open_level.level
-        # `vars` and not `getattr`: a model without the field would raise and catch an error each time.
-        asked, told = vars(command), {} if event is None else vars(event)
-        text = asked.get("comment") or asked.get("text")
-        return Emission(
-            offset=source.offset,
-            command_id=command.command_id,
-            request_id=command.request_id,
-            actor_id=command.actor_id,
-            roles=self._roles(command.actor_id),
-            action=ACTIONS[type(command).__name__] if event is None else action_of(event),
-            level=told.get("level", asked.get("level", open_level)),
-            at=at,
-            version=(0 if state is None else state.version) if event is None else event.version,
-            code=None if decision.refusal is None else decision.refusal.value,
-            pointer=decision.pointer,
-            visible=event is not None
-            or (state is not None and (state.has_part(command.actor_id) or self._sees_all(command.actor_id))),
-            seq=target.seq + 1,
-            prev_hash=target.head,
-            correlation_id=command.correlation_id,
-            source_address=command.source_address,
-            salt=command.salt or derived_salt(command.command_id),
-            comment=None if event is not None else text,
-            traceparent=_traceparent(source),
-            device_time=command.device_time,
-        )
-
-    def _roles(self, actor_id: str) -> list[str]:
-        if actor_id == SYSTEM:
-            return ["system"]
-        user = self._catalog.users.get(actor_id)
-        return [] if user is None else list(user.roles)
-
-    def _sees_all(self, actor_id: str) -> bool:
-        return self._catalog.is_active(actor_id, "admin") or self._catalog.is_active(actor_id, "auditor")
+        found = repeat(known, command, hash_, source, self._partition)
+        effects.outputs += found or ()
+        return found is not None
 
     def _move_window(self, record: Record, before: int | None, effects: Effects) -> None:
         after = record.closes_at
@@ -396,25 +296,8 @@ def _no_room(record: Record, addition: Addition) -> bool:
     return record.size + addition.size > (MAX_WITH_COMMENTS if isinstance(event, Commented) else MAX_WITH_TEXTS)
 
 
-def _traceparent(source: Incoming) -> str | None:
-    found = header(source.headers, "traceparent")
-    return found if found is not None and len(found) <= MAX_TRACEPARENT else None
-
-
 def _result(decision: Decision) -> str:
     """How a decision is counted: `unstaffed` is an event that needs an administrator."""
     if isinstance(decision.event, Reassigned) and decision.event.unstaffed:
         return "unstaffed"
     return "accepted" if decision.event is not None else str(decision.refusal)
-
-
-def _refusal(emission: Emission, hash_: str) -> Refusal:
-    return Refusal(
-        emission.command_id, hash_, emission.code or "", emission.pointer, emission.visible, emission.version,
-        emission.offset, emission.request_id,
-    )  # fmt: skip
-
-
-def _request_json(known: Record, version: int) -> bytes | None:
-    state = known.state_at(version)
-    return None if state is None else orjson.dumps(request_view(state))
