@@ -172,7 +172,7 @@ def test_a_command_sent_twice_to_the_log_has_one_effect(stack: Stack, api: Api) 
 
 
 def test_a_command_repeated_on_other_partitions_has_one_effect(stack: Stack, api: Api) -> None:
-    """Otherwise a tool with another partitioner would give a request a second history, and the read side would stop for ever."""
+    """Otherwise a tool with another partitioner would give a request a second history, and fork its audit chain."""
     body = submit()
     key, value = body["request_id"].encode(), json.dumps(body).encode()
     ((owner, _),) = send(stack, [(None, key, value)])

@@ -326,7 +326,7 @@ def test_a_bug_becomes_a_dead_letter_and_keeps_nothing(monkeypatch: pytest.Monke
     registry = Registry()
     command = registry.put("travel", {"kind": "category", "name": "Trips"})
     before, rows = registry.contents(), dict(registry.store.rows)
-    for broken in ("decide_reference", "canonical"):
+    for broken in ("decide_reference", "audit_row"):
         with monkeypatch.context() as patched:
             patched.setattr(agents_reference, broken, lambda *_: 1 / 0)
             letter, failed = registry.send(command)

@@ -551,7 +551,7 @@ def test_what_was_decided_at_a_wrong_time_gives_its_outputs_again_when_the_clock
 
 
 def test_a_command_on_a_partition_that_is_not_its_own_is_set_aside() -> None:
-    """A record that some tool repeats on another partition makes a second chain of one name: the read side stops for ever."""
+    """A record that some tool repeats on another partition makes a second chain of one name: the audit log is forked."""
     worker = Worker()
     worker.shard._owns = lambda request_id: request_id != REQUEST_ID
     letter, told = worker.send(submit())

@@ -152,7 +152,7 @@ def test_a_bug_becomes_a_dead_letter_and_leaves_the_chain_whole(monkeypatch: pyt
 
 
 def test_an_event_on_a_partition_that_is_not_its_accounts_is_set_aside() -> None:
-    """A record that some tool repeats on another partition makes a second chain of one name: the read side stops for ever."""
+    """A record that some tool repeats on another partition makes a second chain of one name: the audit log is forked."""
     door = Door()
     door.shard._owns = lambda user_id: user_id != "ann"
     assert [one.topic for one in door.handle(event(), 0)] == [topics.DEAD_LETTERS]
