@@ -47,7 +47,7 @@ async def issue(
     `path` is the endpoint's with the request's id in its normal spelling, so that every spelling is the same command.
 
     Raises:
-        Problem: the refusal, or 503 when Kafka did not take the command.
+        Problem: the refusal, or 503 when Kafka did not take the command, or PostgreSQL the promise of its outcome.
     """
     services = call.services
     command_id = command_id_of(call, caller, path)
@@ -121,7 +121,11 @@ async def _outcome(waiter: Waiter, offset: int, seconds: float) -> Outcome | Non
 
 
 async def _promise(call: Call, command_id: str, user_id: str, common: list[tuple[bytes, bytes]]) -> Answer:
-    await call.services.issued.promise(command_id, user_id)
+    try:
+        await call.services.issued.promise(command_id, user_id)
+    except Problem as problem:
+        problem.headers = [*problem.headers, *common]
+        raise
     location = (b"location", f"{API}/commands/{command_id}".encode())
     return json_answer(command_document(command_id, "pending"), 202, [*common, location, (b"retry-after", b"1")])
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import structlog
-
-from gateway.http.problems import Problem
+from gateway.http.problems import Problem, unavailable
 from gateway.sql import commands
 from gateway.sql.database import Database
-
-log = structlog.get_logger(__name__)
 
 MAX_REMEMBERED = 20_000
 
@@ -29,11 +25,18 @@ class Issued:
             self._newest.popitem(last=False)
 
     async def promise(self, command_id: str, user_id: str) -> None:
-        """Note the author where other gateways and later lives of this one see it, as far as PostgreSQL answers."""
+        """Note the author where other gateways and later lives of this one see it.
+
+        Raises:
+            Problem: 503, when PostgreSQL does not answer. Then there must be no 202: this gateway alone would know of it.
+        """
         try:
             await commands.promise(self._database, command_id, user_id)
-        except Problem:
-            log.warning("a promised command is known to this gateway alone", command_id=command_id)
+        except Problem as problem:
+            raise unavailable(
+                "The command was taken, but its outcome is not known yet and cannot be promised just now. Repeat it with the "
+                "same Idempotency-Key to hear of it; without one, look whether it took effect before you send it again."
+            ) from problem
 
     async def is_by(self, command_id: str, user_id: str) -> bool:
         """Whether that user issued it. Raises Problem 503."""

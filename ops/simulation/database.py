@@ -29,8 +29,6 @@ class MemoryDatabase:
         self.tables = Tables()
         self.backup: Tables | None = None
         self.promised: dict[str, str] = {}
-        #: Commands whose promise could not be noted.
-        self.unpromised: set[str] = set()
         self.down = False
         #: Fates of the statements to come: "rolled back" or "answer lost".
         self.fates: list[str] = []
@@ -93,8 +91,6 @@ class MemoryDatabase:
     async def value(self, statement: str, *values: Any) -> Any:
         await self._travel()
         if self.down:
-            if statement == commands._PROMISE:
-                self.unpromised.add(values[0])
             raise unavailable("The database cannot be reached.")
         if statement == commands._PROMISE:
             self.promised.setdefault(*values)

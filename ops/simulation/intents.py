@@ -16,7 +16,6 @@ from gateway.identity.callers import Caller
 from gateway.routes.commands import command_status
 from gateway.streams.commands import issue
 from ops.simulation.broker import Broker
-from ops.simulation.database import MemoryDatabase
 from ops.simulation.failure import holds
 from ops.simulation.gateways import Gateway
 from ops.simulation.organisation import user_body
@@ -77,13 +76,12 @@ class Intents:
     """Everybody's intents of one run."""
 
     def __init__(
-        self, broker: Broker, watch: Watch, database: MemoryDatabase, gateways: list[Gateway], rng: random.Random,
+        self, broker: Broker, watch: Watch, gateways: list[Gateway], rng: random.Random,
         done: Counter[str],
     ) -> None:  # fmt: skip
         self.book: list[Intent] = []
         self._broker = broker
         self._watch = watch
-        self._database = database
         self._gateways = gateways
         self._rng = rng
         self._done = done
@@ -135,14 +133,11 @@ class Intents:
         gateway.spawn(self._ask(intent, gateway))
 
     async def _ask(self, intent: Intent, gateway: Gateway) -> None:
-        unpromised = intent.command_id in self._database.unpromised
         try:
             answer = await command_status(gateway.call(self._new_id()), _caller(intent.user), intent.command_id)
             found = orjson.loads(answer.body)
         except Problem as problem:
-            # It could not be noted in PostgreSQL, and the gateway that knew it is gone.
-            forgotten = problem.status != UNKNOWN and not unpromised
-            holds(not forgotten, "a command that was answered with 202 is unknown", intent, problem.status)
+            holds(problem.status == UNKNOWN, "a command that was answered with 202 is unknown", intent, problem.status)
             return
         finally:
             intent.waiting -= 1

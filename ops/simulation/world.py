@@ -57,7 +57,7 @@ class World:
             Gateway(name, self.broker, self.loop, self.database, self.network, self.rng, self.faults)
             for name in ("g0", "g1")
         ]
-        self.intents = Intents(self.broker, self.watch, self.database, self.gateways, self.rng, self.done)
+        self.intents = Intents(self.broker, self.watch, self.gateways, self.rng, self.done)
         self.clients = Clients(self.broker, self.watch, self.intents, self.rng)
         self.admin = Administration(self.broker, self.rng, self.clients.new_id, self.clients.away, self.faults)
         self.broker.watchers.append(self._wake)
