@@ -28,7 +28,8 @@ class Settings(BaseSettings):
         SecretStr("postgresql://127.0.0.1:5432/athena"), description="PostgreSQL, with this process's own role"
     )
     data_dir: Path = Field(
-        Path(".athena/data"), description="folder of this process's local table store; one per process"
+        Path(".athena/data"),
+        description="folder of this process's local table store and last checkpoints; one per process",
     )
     instance_id: str = Field(
         "",

@@ -25,6 +25,7 @@ _NO_HASH = bytes(32)
 _HEX = re.compile(r"[0-9a-f]{64}")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _PARTITION = re.compile(r"0|[1-9][0-9]{0,8}")
+_LAST_OFFSET = "last_offset"
 
 
 class CheckpointRecord(Stored):
@@ -32,7 +33,8 @@ class CheckpointRecord(Stored):
 
     `note` is the signed checkpoint (c2sp.org/tlog-checkpoint), `key` the verifier key it is signed with. `start` is the size of the
     checkpoint before it (0: none), `leaves` the hashes of the leaves since then, 32 bytes each, in base64, `tree` the compact range
-    at `size`, each hash in base64. `last_offset` is the offset of the last record counted, `at` when it was signed (RFC 3339).
+    at `size`, each hash in base64. `last_offset` is the offset of the last record counted, which
+    the note's line of that name signs, `at` when it was signed (RFC 3339).
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -53,6 +55,14 @@ class CheckpointRecord(Stored):
             raise ValueError(f"{len(data)} bytes of leaf hashes for {self.size - self.start} leaves")
         return [data[place : place + 32] for place in range(0, len(data), 32)]
 
+    def moved(self, signed: Checkpoint) -> str | None:
+        """Why `last_offset` is not what its note, read as `signed`, binds it to; None when it is."""
+        if signed.last_offset is None:
+            return f"its note has no line {_LAST_OFFSET}: nothing signed says up to which offset it counts"
+        if signed.last_offset != self.last_offset:
+            return f"its record says offset {self.last_offset}, but was signed up to offset {signed.last_offset}"
+        return None
+
     def grown(self) -> Tree:
         """The tree at `size`. Raises ValueError."""
         return Tree(self.size, [base64.b64decode(peak, validate=True) for peak in self.tree])
@@ -60,19 +70,22 @@ class CheckpointRecord(Stored):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The three lines of a checkpoint: which log, how many leaves, their Merkle root."""
+    """A checkpoint's text: which log, how many leaves, their Merkle root, and, as an extension line, the offset of the last record
+    under it (None: no such line, as in others' checkpoints)."""
 
     origin: str
     size: int
     root: bytes
+    last_offset: int | None = None
 
     def text(self) -> str:
         """The text that is signed."""
-        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+        extension = "" if self.last_offset is None else f"{_LAST_OFFSET} {self.last_offset}\n"
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n{extension}"
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
-        """Read a note's text; extension lines are left alone. Raises NoteError."""
+        """Read a note's text; unknown extension lines are left alone. Raises NoteError."""
         lines = text.removesuffix("\n").split("\n")
         if len(lines) < 3 or not all(lines) or not _SIZE.fullmatch(lines[1]):
             raise NoteError("it is no checkpoint: expected origin, size and root hash, a line each")
@@ -82,7 +95,7 @@ class Checkpoint:
             root = b""
         if len(root) != 32:
             raise NoteError("it is no checkpoint: the root hash is not 32 bytes in base64")
-        return cls(lines[0], int(lines[1]), root)
+        return cls(lines[0], int(lines[1]), root, _last_offset(lines[3:]))
 
 
 def origin_of(installation: str, partition: int) -> str:
@@ -134,6 +147,17 @@ def leaf(value: bytes | None) -> bytes:
 def leaf_of(chain: bytes, value_sha256: bytes) -> bytes:
     """The leaf hash from the record's chain hash and the hash of its bytes."""
     return leaf_hash(chain + value_sha256)
+
+
+def _last_offset(extensions: list[str]) -> int | None:
+    """The offset that the extension lines name; None when no line is for it. Raises NoteError."""
+    found = [line for line in extensions if line.startswith(_LAST_OFFSET)]
+    if not found:
+        return None
+    number = found[0].removeprefix(f"{_LAST_OFFSET} ")
+    if len(found) > 1 or not _SIZE.fullmatch(number):
+        raise NoteError(f"it is no checkpoint: expected {_LAST_OFFSET} and one offset, once, found {found[0][:60]!r}")
+    return int(number)
 
 
 def _named_hash(value: bytes) -> bytes:

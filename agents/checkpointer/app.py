@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agents.checkpointer import metrics
 from agents.checkpointer.growth import Contradiction, Growth
+from agents.checkpointer.kept import Keeper
 from agents.checkpointer.published import newest
 from agents.fencing import FencedProducer
 from agents.ports import Fenced
@@ -83,6 +84,7 @@ class Checkpointer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._key = signing_key(settings)
+        self._keeper = Keeper(settings.data_dir)
         self._thread = threading.Thread(target=self._main, name="checkpointer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -176,7 +178,8 @@ class Checkpointer:
                     last = await newest(reader, partition)
                     begin = (await reader.beginning_offsets([tp]))[tp]
                     end = (await reader.end_offsets([tp]))[tp]
-                growth = Growth(self._settings.installation, partition, self._key, last, begin, end)
+                kept = self._keeper.read(partition)
+                growth = Growth(self._settings.installation, partition, self._key, last, begin, end, kept)
             except Contradiction as found:
                 await producer.stop()
                 self._stop_signing(consumer, partition, found)
@@ -234,6 +237,8 @@ class Checkpointer:
         value = record.model_dump_json().encode()
         await shard.producer.append(topics.CHECKPOINTS, partition, [(growth.origin.encode(), value, found)])
         growth.published()
+        # After it is on record: a crash in between leaves an older note here, which the topic may well extend.
+        self._keeper.keep(partition, record.note)
         shard.waits_since = None
         metrics.SIZE.labels(partition).set(record.size)
         metrics.SIGNED_AT.labels(partition).set(now)
@@ -247,11 +252,13 @@ class Checkpointer:
     def _stop_signing(self, consumer: AIOKafkaConsumer, partition: int, found: Contradiction) -> None:
         metrics.STOPPED.labels(partition).set(1)
         log.critical(
-            "the audit log contradicts its last checkpoint; nothing more is signed for this partition",
+            "the audit log or its checkpoints contradict what was signed; nothing more is signed for this partition",
             why=str(found),
             topic=topics.AUDIT,
             partition=partition,
-            run="athena audit verify",
+            run="athena audit verify --checkpoint FILE",
+            file=str(self._keeper.path(partition)),
+            see="docs/runbooks.md, The audit check fails",
         )
         tp = TopicPartition(topics.AUDIT, partition)
         if tp in consumer.assignment():

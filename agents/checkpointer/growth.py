@@ -7,6 +7,7 @@ import binascii
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from schemas import topics
 from schemas.checkpoints import Checkpoint, CheckpointRecord, leaf, opened, origin_of
 from schemas.merkle import Tree
 from schemas.notes import NoteError, VerifierKey, sign, split_note
@@ -21,10 +22,11 @@ class Growth:
 
     `last` is the newest checkpoint published, None when there is none; the log holds the offsets `log_begin` to `log_end` - 1.
     A checkpoint signed by another key is not taken on trust: the log is then counted from its first record, and must pass
-    through that checkpoint's size and root.
+    through that checkpoint's size and root. `kept` is the note that this process signed last, None when it has none: `last` must be
+    as large, or larger where another process went on.
 
     Raises:
-        Contradiction: the checkpoint is not this log's, or the log does not hold what it was signed over.
+        Contradiction: the checkpoint is not this log's, the log does not hold what it was signed over, or `kept` is not held to.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Growth:
         last: CheckpointRecord | None,
         log_begin: int,
         log_end: int,
+        kept: str | None = None,
     ) -> None:
         self.partition = partition
         self.origin = origin_of(installation, partition)
@@ -49,8 +52,9 @@ class Growth:
         self._must_pass: Checkpoint | None = None
         #: The offset at which that size must be reached: a false one must not keep us waiting for ever, unseen.
         self._must_pass_by = 0
-        if last is not None:
-            self._resume(last, log_end)
+        found = None if last is None else self._resume(last, log_end)
+        if kept is not None:
+            self._hold_to(kept, found)
         if self.begin < log_begin:
             raise Contradiction(f"the log begins at offset {log_begin}; its records from {self.begin} on are gone")
 
@@ -85,7 +89,7 @@ class Growth:
 
     def checkpoint(self, at: str) -> CheckpointRecord:
         """Sign the tree as it is. `at` is RFC 3339."""
-        text = Checkpoint(self.origin, self.tree.size, self.tree.root()).text()
+        text = Checkpoint(self.origin, self.tree.size, self.tree.root(), self._last_offset).text()
         return CheckpointRecord(
             partition=self.partition,
             start=self.signed,
@@ -103,7 +107,7 @@ class Growth:
         self.signed = self.tree.size
         self._pending.clear()
 
-    def _resume(self, last: CheckpointRecord, log_end: int) -> None:
+    def _resume(self, last: CheckpointRecord, log_end: int) -> Checkpoint:
         try:
             found, leaves, tree = Checkpoint.parse(split_note(last.note)[0]), last.leaf_hashes(), last.grown()
             ours = self._signed_by_us(last.note)
@@ -113,6 +117,8 @@ class Growth:
             raise Contradiction(
                 f"the last checkpoint is of {found.origin} with {found.size} records, not of {self.origin} with {last.size}"
             )
+        if (why := last.moved(found)) is not None:
+            raise Contradiction(f"the last checkpoint is not as it was signed: {why}")
         if last.last_offset >= log_end:
             raise Contradiction(
                 f"the log ends at offset {log_end}, but the last checkpoint was signed over {last.size} records up to offset "
@@ -120,11 +126,32 @@ class Growth:
             )
         if not ours:
             self._must_pass, self._must_pass_by = found, last.last_offset
-            return
+            return found
         if tree.root() != found.root:
             raise Contradiction("the subtrees kept with the last checkpoint do not give its root")
         self.tree, self.signed, self.begin, self._last_offset = tree, last.size, last.last_offset, last.last_offset
         self._must_be = (last.last_offset, leaves[-1])
+        return found
+
+    def _hold_to(self, kept: str, last: Checkpoint | None) -> None:
+        """Nothing published after `kept` was signed may be gone. Raises Contradiction."""
+        try:
+            mine = Checkpoint.parse(split_note(kept)[0])
+            self._signed_by_us(kept)
+        except NoteError as error:
+            raise Contradiction(f"the checkpoint kept here cannot be read: {error}") from error
+        if mine.origin != self.origin:
+            raise Contradiction(f"the checkpoint kept here is of {mine.origin}, not of {self.origin}")
+        if last is None:
+            raise Contradiction(
+                f"{topics.CHECKPOINTS} has none, the one kept here is over {mine.size} records: they were removed"
+            )
+        if last.size < mine.size:
+            raise Contradiction(
+                f"the last checkpoint is over {last.size} records, the one kept here over {mine.size}: newer ones were removed"
+            )
+        if last.size == mine.size and last != mine:
+            raise Contradiction(f"the last checkpoint, over {last.size} records, is another than the one kept here")
 
     def _signed_by_us(self, note: str) -> bool:
         """False: signed by keys that are not ours. Raises NoteError for a wrong signature under our key."""

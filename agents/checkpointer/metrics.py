@@ -20,7 +20,7 @@ WAITING = Gauge(
 )
 STOPPED = Gauge(
     "athena_checkpointer_stopped",
-    "1 when the log contradicts an earlier checkpoint, and nothing more is signed for it: alert",
+    "1 when the log or its checkpoints contradict what was signed, and nothing more is signed for it: alert",
     ["partition"],
     registry=REGISTRY,
 )

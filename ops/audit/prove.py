@@ -98,6 +98,8 @@ async def _prove(
     checkpoint = opened(newest.note, keys)
     if partition_of(checkpoint.origin) != partition or checkpoint.size != newest.size:
         raise Broken(place(partition), newest.size, f"the newest checkpoint published for it is of {checkpoint.origin}")
+    if (moved := newest.moved(checkpoint)) is not None:
+        raise Broken(place(partition), newest.size, f"the newest checkpoint: {moved}")
     prover = Prover()
     values: dict[int, bytes] = {}
     seen: set[int] = set()

@@ -61,6 +61,8 @@ class Witness:
             raise Broken(
                 place(self._partition), record.size, f"{where} is that of {checkpoint.origin}, {checkpoint.size}"
             )
+        if (moved := record.moved(checkpoint)) is not None:
+            raise Broken(place(self._partition), record.size, f"{where}: {moved}")
         if record.start != self._published.size or not leaves:
             why = f"{where} goes from {record.start} to {record.size} records, the one before ended at {self._published.size}"
             raise Broken(place(self._partition), record.size, why)

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from agents.checkpointer.growth import Growth
+from agents.checkpointer.kept import Keeper
 from agents.fencing import FencedProducer
 from ops.audit.found import Report
 from ops.audit.source import KafkaSource
@@ -118,9 +120,11 @@ def test_one_that_was_frozen_and_comes_back_adds_nothing(rig: Rig) -> None:
 def test_the_projector_goes_on_when_the_log_contradicts_a_checkpoint(rig: Rig) -> None:
     """A false checkpoint would stop the read side; or be signed over, so that nobody sees what is wrong."""
     sent = covered(rig)
-    with rig.projector(**QUICK) as one:
+    folder = rig.home.data / "kept"
+    with rig.projector(**QUICK, ATHENA_DATA_DIR=str(folder)) as one:
         sent += send(rig, range(2000, 2040))
         wait_until(lambda: one.metric("athena_checkpoint_size") == sent, 60, "the records were not signed")
+    assert Keeper(folder).read(2) == [record.note for record in published(rig) if record.partition == 2][-1]
     last = [record for record in published(rig) if record.partition == 0][-1]
     # Signed with the right key, over a record that the log does not have: as if the log had lost its tail.
     key = load_private_key(rig.home.secret(credentials.CHECKPOINT_KEY).read_text())
@@ -128,16 +132,29 @@ def test_the_projector_goes_on_when_the_log_contradicts_a_checkpoint(rig: Rig) -
     for number in range(last.size + 1):
         false.feed(last.last_offset + 1000 + number, b"lost")
     asyncio.run(_publish(rig.home.kafka, false.checkpoint("2026-11-22T09:30:00.000Z")))
-    with rig.projector(**QUICK) as two:
-        wait_until(lambda: two.metric("athena_checkpointer_stopped") == 1, 60, "it signs on")
+    # And of another partition every checkpoint is gone, as if it were a new installation.
+    asyncio.run(_remove(rig.home.kafka, 2))
+    with rig.projector(**QUICK, ATHENA_DATA_DIR=str(folder)) as two:
+        wait_until(lambda: two.metric("athena_checkpointer_stopped") == 2, 60, "it signs on")
         send(rig, range(2040, 2060))
         rig.wait_applied()
         assert two.metric("athena_projector_stopped") == 0
         assert "its tail is gone" in two.log.read_text()
+        assert "they were removed" in two.log.read_text()
     found = verified(rig).first_break
     assert found is not None
     assert found.entity == "athena.audit/0"
     assert [record for record in published(rig) if record.partition == 0][-1].size == last.size + 1, "signed over"
+    assert not [record for record in published(rig) if record.partition == 2], "signed anew"
+
+
+async def _remove(kafka: str, partition: int) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(topics.CHECKPOINTS, partition): RecordsToDelete(-1)})
+    finally:
+        await admin.close()
 
 
 async def _publish(kafka: str, record: CheckpointRecord) -> None:

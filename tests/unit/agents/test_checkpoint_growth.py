@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.checkpointer.growth import Contradiction, Growth
+from agents.checkpointer.kept import Keeper
 from schemas.checkpoints import Checkpoint, CheckpointRecord, leaf, opened
 from schemas.merkle import Tree
 from schemas.notes import VerifierKey, sign
@@ -20,8 +23,10 @@ LOG = [(number * 2 + number // 5, orjson.dumps({"hash": f"{number:064x}", "n": n
 END = LOG[-1][0] + 1
 
 
-def growth(last: CheckpointRecord | None, key: Ed25519PrivateKey = KEY, end: int = END) -> Growth:
-    return Growth("here", 0, key, last, 0, end)
+def growth(
+    last: CheckpointRecord | None, key: Ed25519PrivateKey = KEY, end: int = END, kept: str | None = None
+) -> Growth:
+    return Growth("here", 0, key, last, 0, end, kept)
 
 
 def feed(one: Growth, log: list[tuple[int, bytes]], until: int) -> Growth:
@@ -107,6 +112,9 @@ def test_records_deleted_before_they_were_counted_are_noticed() -> None:
         {"tree": ["AAAA"]},
         {"note": "no note"},
         {"last_offset": END},
+        {"last_offset": LOG[18][0]},
+        {"last_offset": LOG[20][0]},
+        {"start": 1},
     ],
 )
 def test_a_checkpoint_that_does_not_fit_itself_is_not_continued(change: dict[str, object]) -> None:
@@ -122,6 +130,89 @@ def test_subtrees_that_were_exchanged_are_not_continued() -> None:
     forged = last.model_copy(update={"tree": signed(feed(growth(None), LOG, 24)).tree})
     with pytest.raises(Contradiction, match="do not give its root"):
         growth(forged)
+
+
+@pytest.mark.parametrize("key", [KEY, OTHER])
+def test_a_place_in_the_log_that_was_not_signed_is_not_gone_to(key: Ed25519PrivateKey) -> None:
+    """Whoever can write to the topic could have records skipped or counted twice, under the right key."""
+    last = signed(feed(growth(None, key), LOG, 20))
+    with pytest.raises(Contradiction, match="up to offset"):
+        growth(last.model_copy(update={"last_offset": LOG[25][0]}))
+    unsaid = Checkpoint("here/athena.audit/0", 20, root_of(20)).text()
+    with pytest.raises(Contradiction, match="no line last_offset"):
+        growth(last.model_copy(update={"note": sign(unsaid, "here/athena.audit/0", key)}))
+
+
+def test_the_place_in_the_log_is_under_the_signature() -> None:
+    """A proof file or a kept checkpoint would not bind it."""
+    last = signed(feed(growth(None), LOG, 20))
+    key = VerifierKey("here/athena.audit/0", KEY.public_key().public_bytes_raw())
+    assert opened(last.note, [key]).last_offset == last.last_offset == LOG[19][0]
+    moved = last.note.replace(f"last_offset {LOG[19][0]}\n", f"last_offset {LOG[18][0]}\n")
+    assert moved != last.note
+    with pytest.raises(Contradiction, match="not that of this text"):
+        growth(last.model_copy(update={"note": moved}))
+
+
+def test_checkpoints_removed_after_they_were_signed_here_are_missed() -> None:
+    """What is left of a cut log would be signed anew, and nobody could tell any more."""
+    one = growth(None)
+    small, large = signed(feed(one, LOG, 12)), signed(feed(growth(None), LOG, 20))
+    with pytest.raises(Contradiction, match="has none"):
+        growth(None, kept=large.note)
+    with pytest.raises(Contradiction, match="over 12 records, the one kept here over 20"):
+        growth(small, kept=large.note)
+    # The same, or one that another projector signed since: its records are gone on from.
+    for kept in (large.note, small.note, None):
+        assert growth(large, kept=kept).signed == 20
+    assert growth(None, kept=None).signed == 0
+
+
+def test_a_topic_that_contradicts_what_was_signed_here_is_not_continued() -> None:
+    """Who has the key elsewhere could have another history continued."""
+    other = [(offset, value + b" ") for offset, value in LOG]
+    mine, theirs = (signed(feed(growth(None), log, 20)) for log in (LOG, other))
+    with pytest.raises(Contradiction, match="is another than the one kept here"):
+        growth(theirs, kept=mine.note)
+
+
+@pytest.mark.parametrize("kept", ["", "no note", "here/athena.audit/0\n1\n"])
+def test_a_kept_checkpoint_that_cannot_be_read_stops_it_aloud(kept: str) -> None:
+    """Spoiling the file would be as good as never having kept one."""
+    last = signed(feed(growth(None), LOG, 20))
+    with pytest.raises(Contradiction, match="kept here cannot be read"):
+        growth(last, kept=kept)
+
+
+def test_a_kept_checkpoint_counts_under_its_own_name_and_signature() -> None:
+    """A data folder taken from elsewhere, or a file with a changed size, would pass for what was signed here."""
+    last = signed(feed(growth(None), LOG, 20))
+    elsewhere = signed(feed(Growth("there", 0, KEY, None, 0, END), LOG, 12))
+    with pytest.raises(Contradiction, match="kept here is of there/"):
+        growth(last, kept=elsewhere.note)
+    with pytest.raises(Contradiction, match="kept here cannot be read"):
+        growth(last, kept=last.note.replace("\n20\n", "\n2\n"))
+
+
+def test_a_kept_checkpoint_of_the_former_key_still_counts() -> None:
+    """With a change of keys what was signed before could be taken away."""
+    last = signed(feed(growth(None, OTHER), LOG, 20))
+    assert growth(last, kept=last.note).signed == 0
+    with pytest.raises(Contradiction, match="has none"):
+        growth(None, kept=last.note)
+
+
+def test_what_was_kept_is_read_back_and_replaced_whole(tmp_path: Path) -> None:
+    """After a restart nothing would be known of what was signed here."""
+    keeper = Keeper(tmp_path / "data")
+    assert keeper.read(3) is None
+    for note in ("— first\n", "— second\n"):
+        keeper.keep(3, note)
+        assert keeper.read(3) == note
+    assert keeper.read(2) is None
+    assert [one.name for one in keeper.path(3).parent.iterdir()] == [keeper.path(3).name]
+    keeper.path(3).write_bytes(b"\xff")
+    assert keeper.read(3) not in (None, "— second\n")
 
 
 def test_another_keys_checkpoint_is_proved_from_the_beginning() -> None:
@@ -144,7 +235,7 @@ def test_another_keys_checkpoint_is_proved_from_the_beginning() -> None:
 
 def test_a_strangers_checkpoint_over_more_than_there_is_stops_it_aloud() -> None:
     """Whoever can write to the topic could end the signing, and no alert would tell."""
-    text = Checkpoint("here/athena.audit/0", 1000, bytes(32)).text()
+    text = Checkpoint("here/athena.audit/0", 1000, bytes(32), LOG[19][0]).text()
     false = signed(feed(growth(None, OTHER), LOG, 20)).model_copy(
         update={
             "start": 980,

@@ -116,6 +116,37 @@ def test_a_size_that_is_none_is_refused(size: str) -> None:
         Checkpoint.parse(f"a\n{size}\n{base64.b64encode(bytes(32)).decode()}\n")
 
 
+ROOT = base64.b64encode(bytes(32)).decode()
+
+
+def test_the_line_with_the_last_offset_is_read_and_others_are_left_alone() -> None:
+    """A checkpoint with a line that a later version adds could not be checked."""
+    assert Checkpoint.parse(f"a\n1\n{ROOT}\n").last_offset is None
+    assert Checkpoint.parse(f"a\n1\n{ROOT}\nother 7\nlast_offset 12\n").last_offset == 12
+    found = Checkpoint("a", 1, bytes(32), 0)
+    assert Checkpoint.parse(found.text()) == found
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "last_offset\n",
+        "last_offset 01\n",
+        "last_offset -1\n",
+        "last_offset  1\n",
+        "last_offset 1 \n",
+        "last_offset 1 2\n",
+        "last_offset \u0661\n",
+        "last_offset 1\nlast_offset 1\n",
+        "last_offset 1\nlast_offset 2\n",
+    ],
+)
+def test_a_last_offset_that_is_none_or_stands_twice_is_refused(lines: str) -> None:
+    """One checkpoint could be read as reaching to two different places."""
+    with pytest.raises(NoteError, match="last_offset"):
+        Checkpoint.parse(f"a\n1\n{ROOT}\n{lines}")
+
+
 def test_several_notes_in_one_file_are_told_apart() -> None:
     """What somebody kept of twelve partitions could not be read back."""
     notes = [sign(f"a\n{number}\nx\n", "a", KEY) for number in range(3)]

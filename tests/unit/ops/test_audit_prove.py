@@ -60,3 +60,14 @@ def test_the_checkpoint_of_another_partition_is_named(tmp_path: Path) -> None:
     """A proof would name a log that the request is not in."""
     with pytest.raises(Broken, match=r"is of here/athena\.audit/1"):
         found_in(log_in(tmp_path, PAIRS, partition=1))
+
+
+def test_a_checkpoint_moved_to_another_place_in_the_log_is_named(tmp_path: Path) -> None:
+    """The log would be accused of what somebody wrote beside a checkpoint."""
+    folder = log_in(tmp_path, [*PAIRS, (b"x", b"{}")])
+    file = file_of(folder, topics.CHECKPOINTS, 0)
+    moved = file.read_bytes().replace(rb"\"last_offset\":2", rb"\"last_offset\":1")
+    assert moved != file.read_bytes()
+    file.write_bytes(moved)
+    with pytest.raises(Broken, match="says offset 1, but was signed up to offset 2"):
+        found_in(folder)

@@ -74,4 +74,4 @@ def test_the_stored_checkpoint_is_still_of_the_stored_records() -> None:
     records = orjson.loads((SAMPLES / "audit.v1.json").read_bytes())[: sample.size]
     assert sample.leaf_hashes() == [checkpoints.leaf(orjson.dumps(record)) for record in records]
     found = checkpoints.opened(sample.note, [VerifierKey.parse(sample.key)])
-    assert (found.size, found.root) == (sample.size, sample.grown().root())
+    assert (found.size, found.root, found.last_offset) == (sample.size, sample.grown().root(), sample.last_offset)
