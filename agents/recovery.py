@@ -8,10 +8,8 @@ Wraps `Recovery._restart_recovery`, `.on_recovery_completed` and `TableManager.r
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-import structlog
 from aiokafka.errors import IllegalStateError
 from faust.tables import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
@@ -20,11 +18,7 @@ from mode import Service
 from agents.exits import EXIT_FAILED, die
 from agents.restore import Changelog, Restore
 from agents.rocks import LocalCopy
-
-log = structlog.get_logger(__name__)
-
-#: A claim has 30 s; a restore stops within one write.
-INTERRUPT_TIMEOUT_S = 60.0
+from agents.takeover import Takeover
 
 
 class ShardRecovery(Recovery):  # type: ignore[misc]
@@ -32,31 +26,22 @@ class ShardRecovery(Recovery):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._assigned: set[Any] = set()
-        self._restore: Restore | None = None
-        self._interrupted = False
         #: Changes while tables are restored.
         self.progress = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._takeover = Takeover(self.app.host, self._restore_assigned, die)
 
     async def on_rebalance(self, assigned: Any, revoked: Any, newly_assigned: Any, generation_id: int = 0) -> None:
-        self._assigned = set(assigned)
+        if generation_id == self.app.consumer_generation_id:
+            # Else the next rebalance is under way already, and Faust begins no recovery either.
+            self._takeover.assign(assigned)
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        self._interrupted = True
-        if self._restore is not None:
-            self._restore.stop()
+        self._takeover.revoke()
 
     async def interrupt(self) -> None:
         """Return once nothing uses the tables any more."""
-        self.on_partitions_revoked(set())
-        try:
-            async with asyncio.timeout(INTERRUPT_TIMEOUT_S):
-                await self._idle.wait()
-        except TimeoutError as error:
-            die("the recovery before this rebalance did not stop", EXIT_FAILED, error)
+        await self._takeover.interrupt()
 
     @Service.task  # type: ignore[untyped-decorator]
     async def _restart_recovery(self) -> None:
@@ -66,7 +51,8 @@ class ShardRecovery(Recovery):  # type: ignore[misc]
             self.signal_recovery_start.clear()
             generation = self._generation_id
             try:
-                if await self._recover():
+                self._set_recovery_started()
+                if await self._takeover.run():
                     await self.on_recovery_completed(generation)
             except (RebalanceAgain, IllegalStateError):
                 continue
@@ -80,38 +66,16 @@ class ShardRecovery(Recovery):  # type: ignore[misc]
     async def _slurp_changelogs(self) -> None:
         """Nothing comes this way: Faust's consumer never reads a changelog."""
 
-    async def _recover(self) -> bool:
-        """False when a rebalance came meanwhile."""
-        self._interrupted = False
-        self._idle.clear()
-        self._set_recovery_started()
-        try:
-            try:
-                await self.app.host.claim(self._assigned)
-            except Exception as error:
-                if not self._interrupted:
-                    raise
-                log.warning("a claim ended in a rebalance, and is made again after it", error=repr(error))
-            if self._interrupted:
-                return False
-            self._restore = Restore(self.app.bootstrap, self._changelogs(), self._progressed)
-            if not await self._restore.run() or self._interrupted:
-                return False
-            await self.app.host.open()
-            return not self._interrupted
-        finally:
-            self._restore = None
-            self._idle.set()
-
     def _progressed(self, records: int) -> None:
         self.progress += records
 
-    def _changelogs(self) -> list[Changelog]:
+    def _restore_assigned(self) -> Restore:
         tables = self.tables._changelogs
-        return [
+        changelogs = [
             Changelog(tp.topic, tp.partition, LocalCopy(tables[tp.topic], tp.partition))
             for tp in sorted(self.active_tps)
         ]
+        return Restore(self.app.bootstrap, changelogs, self._progressed)
 
 
 class ShardTables(TableManager):  # type: ignore[misc]

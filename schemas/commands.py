@@ -98,7 +98,7 @@ class CloseWindow(CommandBase):
     """From the sweep: `decision_version` names the decision whose window has passed."""
 
     type: Literal["CloseWindow"] = "CloseWindow"
-    decision_version: Annotated[int, Field(ge=1)]
+    decision_version: Annotated[Version, Field(ge=1)]
 
 
 Command = Annotated[

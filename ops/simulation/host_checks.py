@@ -110,10 +110,18 @@ class Checks:
         self._told[number] = max(end, self._told.get(number, 0))
 
     def works(self, worker: Worker, what: str) -> None:
-        """A worker decides, or sweeps: not while its clock and the broker's are known to be apart."""
+        """A worker claims a shard: not between a revocation and the next assignment. It decides, or sweeps: not while its clock and
+        the broker's are apart, from when it must have noticed, nor sweeps from when it has."""
+        faust = worker.faust
+        if faust is not None and what == "claimed":
+            self.holds(not faust.given_up, "a shard is claimed that was given up", worker.name)
+        if what == "claimed":
+            return
         apart = abs(worker.skew - self._broker.clock.skew)
         noticed = self._broker.clock.now - worker.clocks_since > NOTICED_MS
         self.holds(apart <= 2 * MAX_SKEW_MS or not noticed, f"{what} although the clocks are apart", worker.name, apart)
+        if faust is not None and what == "swept":
+            self.holds(faust.host.clock.sane, "swept although the clocks are known to be apart", worker.name, apart)
 
     def opened(self, worker: Worker, faust: SimulatedFaust) -> None:
         """Shards are built only on a claim that is complete, from tables that hold all that earlier owners wrote."""
@@ -134,7 +142,9 @@ class Checks:
     def stores(self, group: Group, workers: Sequence[Worker]) -> None:
         """Each owner's local store is what its changelog says."""
         for worker in workers:
-            seat = group.seats[worker.name]
+            seat = group.seats.get(worker.name)
+            holds(seat is not None, "a worker is no member of the group although all faults are over", worker.name)
+            assert seat is not None
             for key in sorted(seat.assigned):
                 # The index of windows is mended locally, without its changelog.
                 for table in TABLES[key[0]]:

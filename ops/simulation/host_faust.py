@@ -1,9 +1,9 @@
 """Faust around a real `ShardHost`: how it joins, recovers, delivers and commits, after faust-streaming 0.15.3.
 
-What is copied on purpose: revoked and assigned come one after the other, but the recovery of an earlier assignment runs on until
-the tables of the next one are claimed; a record carries the generation in which it was taken from the fetcher; acknowledgements
-know no generation, and are forgotten when partitions are revoked, not when they come late; offsets are committed up to the first
-gap in them, by the rule of `Consumer._new_offset`.
+What is copied on purpose: revoked and assigned come one after the other, and heartbeats wait for them; the takeover runs in a task
+of its own, which wakes some steps after it was told to, and may meet the next rebalance by then; a record carries the generation in
+which it was taken from the fetcher; acknowledgements know no generation, and are forgotten when partitions are revoked, not when
+they come late; offsets are committed up to the first gap in them, by the rule of `Consumer._new_offset`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from agents.host import ShardHost
 from agents.host_ports import Key, Unreachable, World
 from agents.ports import Incoming
 from agents.runner import Arrived
-from agents.topology import CHANGELOGS, TABLES
+from agents.takeover import Takeover
+from agents.topology import TABLES
 from ops.simulation.broker import Broker, Row
 from ops.simulation.host_group import Group
 from ops.simulation.host_loop import Life
 from ops.simulation.host_network import Network
+from ops.simulation.host_restore import SimulatedRestore
 from ops.simulation.host_world import Disk
 
 T = TypeVar("T")
@@ -33,7 +35,8 @@ BUFFERED = 16
 
 
 class SimulatedFaust:
-    """The Faust app of one life of a worker. `on_opened` is called after each `open` of the host."""
+    """The Faust app of one life of a worker. `on_opened` is called after each `open` of the host; `given_up` from the end of a
+    revocation to the next assignment."""
 
     def __init__(
         self,
@@ -49,7 +52,9 @@ class SimulatedFaust:
         self.life = life
         self.generation = 0
         self.assigned: frozenset[Key] = frozenset()
+        self.given_up = True
         self.host: ShardHost
+        self._takeover: Takeover
         self._broker = broker
         self._group = group
         self._network = network
@@ -62,17 +67,21 @@ class SimulatedFaust:
         self._committed: dict[Key, int] = {}
         self.acked: defaultdict[Key, set[int]] = defaultdict(set)
         self._buffers: dict[str, deque[tuple[Key, Row, int]]] = {topic: deque() for topic in TABLES}
-        self._recovery: asyncio.Task[None] | None = None
+        self._arrived = {topic: asyncio.Event() for topic in TABLES}
+        self._recovery_start = asyncio.Event()
+        self._recovery_generation = 0
         self.tasks: list[asyncio.Task[None]] = []
 
     def run_with(self, world: World) -> None:
         """Make the host."""
         self.host = ShardHost(world)
+        self._takeover = Takeover(self.host, self._restore, world.die)
 
     async def start(self) -> None:
         """Start the host, then join the group and go on for ever."""
         await self.host.start()
-        for work in (self._coordinate(), self._fetch(), self._commit(), *(self._deliver(topic) for topic in TABLES)):
+        agents = [self._deliver(topic) for topic in TABLES]
+        for work in (self._coordinate(), self._recover(), self._fetch(), self._commit(), *agents):
             self.tasks.append(asyncio.create_task(work))
 
     async def stop(self) -> None:
@@ -80,7 +89,7 @@ class SimulatedFaust:
         await self.host.stop()
         self._flow = False
         await self._commit_now()
-        for task in (*self.tasks, *filter(None, (self._recovery,))):
+        for task in self.tasks:
             task.cancel()
 
     async def _coordinate(self) -> None:
@@ -88,12 +97,14 @@ class SimulatedFaust:
             answer = await self._network.ask(lambda: self._group.join(self.life.name, self.life), 3600)
             # Faust takes the new generation over from the consumer's thread, before anybody is told of the assignment.
             self.generation, assigned = await answer
+            self.given_up = False
             # So does Kafka's own client: what it fetched for the last assignment is void.
             self._position.clear()
             await self._on_assigned(assigned)
             while await self._heartbeat():  # noqa: ASYNC110 - the group answers, nobody announces
                 await asyncio.sleep(HEARTBEAT_S * self._rng.uniform(0.2, 1.0))
             await self._on_revoked()
+            self.given_up = True
 
     async def _heartbeat(self) -> bool:
         try:
@@ -104,6 +115,7 @@ class SimulatedFaust:
             return True
 
     async def _on_revoked(self) -> None:
+        self._takeover.revoke()
         self._flow = False
         self._position.clear()
         self.acked.clear()
@@ -113,40 +125,41 @@ class SimulatedFaust:
             if self._rng.random() < 0.5:
                 buffer.clear()
         await asyncio.sleep(0)
+        await self._takeover.interrupt()
         await self.host.pause()
 
     async def _on_assigned(self, assigned: frozenset[Key]) -> None:
         self.assigned = assigned
-        generation = self.generation
-        await asyncio.sleep(0)
-        await self.host.claim(assigned)
-        # The other tables come next; only then an earlier recovery is told to end.
         await asyncio.sleep(self._rng.choice((0, 0.01, 0.3)))
-        if self._recovery is not None:
-            self._recovery.cancel()
-        self._recovery = asyncio.create_task(self._recover(assigned, generation))
+        await self._takeover.interrupt()
+        self._takeover.assign(assigned)
+        self._recovery_start.set()
+        self._recovery_generation = self.generation
 
-    async def _recover(self, assigned: frozenset[Key], generation: int) -> None:
-        for key in sorted(assigned):
-            for table in TABLES[key[0]]:
-                place = CHANGELOGS[table], key[1]
-                store = self._disk(key, table)
-                end = await self._insist(partial(self._broker.end, *place))
-                while store.offset + 1 < end:
-                    count = self._rng.randint(1, 40)
-                    store.replay(await self._insist(partial(self._rows, place, store.offset + 1, count)))
-        try:
-            await self.host.open()
-        except Exception as error:
-            self._crash("the shards could not be opened", error)
-            return
-        self._on_opened(self)
-        if self.generation != generation:
-            return
-        found = await self._insist(lambda: {key: self._broker.committed.get(key, 0) for key in assigned})
-        self._committed = dict(found)
-        self._position = dict(found)
-        self._flow = True
+    def _restore(self) -> SimulatedRestore:
+        return SimulatedRestore(self._broker, self._network, self.assigned, self._disk, self._rng)
+
+    async def _recover(self) -> None:
+        while True:
+            await self._recovery_start.wait()
+            # Faust waits for more than this, and so takes some steps until it goes on: long ones while a batch is decided.
+            await asyncio.sleep(self._rng.choice((0, 0, 0.02, 0.1)))
+            self._recovery_start.clear()
+            generation, assigned = self._recovery_generation, self.assigned
+            try:
+                done = await self._takeover.run()
+            except Exception as error:
+                self._crash("the tables could not be restored", error)
+                return
+            self._on_opened(self)
+            if not done or self.generation != generation:
+                continue
+            found = await self._insist(lambda: {key: self._broker.committed.get(key, 0) for key in assigned})  # noqa: B023
+            if self._recovery_start.is_set():
+                continue
+            self._committed = dict(found)
+            self._position = dict(found)
+            self._flow = True
 
     async def _fetch(self) -> None:
         while True:
@@ -157,6 +170,8 @@ class SimulatedFaust:
                     continue
                 # A recovery may resume the flow of the next assignment: then Kafka's own client begins at what is committed.
                 start = self._position.setdefault(key, self._broker.committed.get(key, 0))
+                if start >= self._broker.end(*key):
+                    continue  # a fetch that brings nothing
                 try:
                     rows = await self._network.ask(partial(self._rows, key, start, self._rng.randint(1, 6)))
                 except Unreachable:
@@ -164,13 +179,16 @@ class SimulatedFaust:
                 if self._flow and self._position.get(key) == start:
                     buffer.extend((key, row, self.generation) for row in rows)
                     self._position[key] = start + len(rows)
+                    self._arrived[key[0]].set()
 
     async def _deliver(self, topic: str) -> None:
         """The agent of one topic: it may hold a record of an assignment that is over."""
-        buffer = self._buffers[topic]
+        buffer, arrived = self._buffers[topic], self._arrived[topic]
         while True:
-            while not buffer:  # noqa: ASYNC110 - a poll is as good here
-                await asyncio.sleep(0.01)
+            if not buffer:
+                arrived.clear()
+                await arrived.wait()
+                continue
             key, row, generation = buffer.popleft()
             record = Incoming(*key, row.offset, row.timestamp, row.key, row.value, row.headers)
             await asyncio.sleep(self._rng.choice((0, 0, 0.005, 0.1)))

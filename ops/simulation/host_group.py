@@ -17,6 +17,10 @@ SESSION_S = 6.0
 JOIN_S = 8.0
 
 
+class FencedInstance(Exception):
+    """Another process has joined under the same static name."""
+
+
 @dataclass(eq=False, slots=True)
 class Seat:
     """A static member: its place outlives its process for the session time-out."""
@@ -55,6 +59,9 @@ class Group:
             answer.set_result((seat.generation, seat.assigned))
             return answer
         if seat is None or seat.life is not life:
+            if seat is not None and seat.joining is not None and not seat.joining.done():
+                # A request of an earlier process may come late: whoever waits under that name is shut out, and starts again.
+                seat.joining.set_exception(FencedInstance(name))
             self.seats[name] = seat = Seat(name, life, loop.time())
         seat.seen, seat.joining = loop.time(), answer
         self.rebalance()

@@ -12,11 +12,13 @@ import heapq
 import random
 from asyncio import events
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
-from typing import Any, cast
+from typing import Any, TypeVarTuple, Unpack, cast
 
 from ops.simulation.failure import Broken
+
+Ts = TypeVarTuple("Ts")
 
 
 class Life:
@@ -37,12 +39,14 @@ class SeededLoop(asyncio.BaseEventLoop):
     """`rng` picks among what is ready; time passes only when nothing is."""
 
     _ready: deque[events.Handle]
-    _scheduled: list[events.TimerHandle]
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__()
         self._rng = rng
         self._now = 0.0
+        #: When, and the order among equals: asyncio's own heap compares handles in Python, which is most of a run's time.
+        self._timers: list[tuple[float, int, events.TimerHandle]] = []
+        self._made = 0
         #: All kept, so that nothing of an ended process is unwound while the run lasts.
         self._tasks: list[asyncio.Task[Any]] = []
         self.set_task_factory(self._make)
@@ -52,6 +56,15 @@ class SeededLoop(asyncio.BaseEventLoop):
         """Seconds since the run began."""
         return self._now
 
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> events.TimerHandle:
+        """See `asyncio.loop.call_at`."""
+        timer = events.TimerHandle(when, callback, args, self, context)
+        self._made += 1
+        heapq.heappush(self._timers, (when, self._made, timer))
+        return timer
+
     def thaw(self, life: Life) -> None:
         """Let a frozen process go on, with all that became due meanwhile."""
         life.frozen = False
@@ -59,18 +72,16 @@ class SeededLoop(asyncio.BaseEventLoop):
         life.held = []
 
     def _run_once(self) -> None:
-        ready, timers = self._ready, self._scheduled
-        while timers and timers[0]._cancelled:
-            heapq.heappop(timers)._scheduled = False  # type: ignore[attr-defined]
+        ready, timers = self._ready, self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
         if not ready:
             if not timers:
                 raise Broken("everything waits, and nothing will ever happen")
-            self._now = max(self._now, timers[0].when())
-        while timers and timers[0].when() <= self._now:
-            timer = heapq.heappop(timers)
-            timer._scheduled = False  # type: ignore[attr-defined]
-            ready.append(timer)
-        chosen = self._rng.randrange(len(ready))
+            self._now = max(self._now, timers[0][0])
+        while timers and timers[0][0] <= self._now:
+            ready.append(heapq.heappop(timers)[2])
+        chosen = int(self._rng.random() * len(ready))
         handle = ready[chosen]
         del ready[chosen]
         if handle._cancelled:
@@ -92,7 +103,7 @@ class SeededLoop(asyncio.BaseEventLoop):
     def bury(self) -> None:
         """The run is over: what is left unfinished ends without a word."""
         self._ready.clear()
-        self._scheduled.clear()
+        self._timers.clear()
         for task in self._tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]

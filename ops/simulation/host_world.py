@@ -55,6 +55,7 @@ class SimulatedShardLog:
         self._writer: Writer | None = None
 
     async def claim(self) -> Mapping[str, int]:
+        self._works("claimed")
         topic, partition = self.key
         self._writer = writer = await self._network.ask(lambda: self._broker.new_epoch(f"{topic}-{partition}"))
 
@@ -64,7 +65,9 @@ class SimulatedShardLog:
             for table in TABLES[topic]:
                 self._broker.admit(writer, CHANGELOGS[table], partition)
 
+        self._works("claimed")
         await self._network.ask(mark)
+        self._works("claimed")
         self.markers = {
             table: await self._append(CHANGELOGS[table], partition, [(FENCE, b"marker", [])]) for table in TABLES[topic]
         }
@@ -188,6 +191,8 @@ class SimulatedReference:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(self._rng.choice((0.02, 0.1, 0.5)))
+            if self.catalog.offset >= self._broker.end(topics.REFERENCE, 0):
+                continue  # a fetch that brings nothing
             try:
                 await self._read(self._rng.randint(1, 3))
             except Unreachable:

@@ -16,28 +16,68 @@ from agents.misdated import Misdated
 from agents.ports import Effects, Fenced, Incoming
 from agents.rounds import Rounds
 from agents.runner import Arrived, ShardRunner
+from agents.takeover import Takeover
 from ops.simulation.host_world import Disk
 
 Patch = pytest.MonkeyPatch
 
 
-def opened_after_a_newer_claim(patch: Patch) -> None:
-    """A recovery that ends late opens whatever is claimed by then, recovered or not."""
+def claimed_after_its_revocation(patch: Patch) -> None:
+    """A takeover that wakes late takes over what is revoked by then. It was like that once."""
+    real = Takeover.run
+
+    async def run(self: Takeover) -> bool:
+        self._revoked = False
+        return await real(self)
+
+    patch.setattr(Takeover, "run", run)
+
+
+def revoked_during_a_claim(patch: Patch) -> None:
+    """A revocation does not wait for the claim under way."""
+
+    async def interrupt(self: Takeover) -> None:
+        self.revoke()
+
+    patch.setattr(Takeover, "interrupt", interrupt)
+
+
+def opened_on_a_stopped_restore(patch: Patch) -> None:
+    """What a rebalance has broken off is opened as it is."""
+
+    async def run(self: Takeover) -> bool:
+        self._idle.clear()
+        try:
+            await self._host.claim(self._assigned)
+            self._restore = self._make_restore()
+            await self._restore.run()
+            await self._host.open()
+            return not self._revoked
+        finally:
+            self._restore = None
+            self._idle.set()
+
+    patch.setattr(Takeover, "run", run)
     patch.setattr(Claim, "behind", lambda *_: [])
 
 
-def opened_while_it_is_claimed(patch: Patch) -> None:
-    """The claim counts as soon as it is begun."""
+def restored_before_the_claim(patch: Patch) -> None:
+    """Tables are read while an earlier owner may still write."""
 
-    async def claim(self: ShardHost, assigned: Any) -> None:
-        await self.pause()
-        keys = sorted((tp[0], tp[1]) for tp in assigned)
+    async def run(self: Takeover) -> bool:
+        self._idle.clear()
+        try:
+            self._restore = self._make_restore()
+            await self._restore.run()
+            await self._host.claim(self._assigned)
+            await self._host.open()
+            return not self._revoked
+        finally:
+            self._restore = None
+            self._idle.set()
 
-        logs = {key: self._world.cluster.shard_log(key) for key in keys}
-        self._claim = Claim(logs, {})
-        await asyncio.gather(*(one.claim() for one in logs.values()))
-
-    patch.setattr(ShardHost, "claim", claim)
+    patch.setattr(Takeover, "run", run)
+    patch.setattr(Claim, "behind", lambda *_: [])
 
 
 def batch_in_hand_dropped_and_acknowledged(patch: Patch) -> None:
@@ -155,8 +195,10 @@ def recovery_skipped(patch: Patch) -> None:
 PLANTED: dict[str, Callable[[Patch], None]] = {
     one.__name__: one
     for one in (
-        opened_after_a_newer_claim,
-        opened_while_it_is_claimed,
+        claimed_after_its_revocation,
+        revoked_during_a_claim,
+        opened_on_a_stopped_restore,
+        restored_before_the_claim,
         batch_in_hand_dropped_and_acknowledged,
         acknowledged_when_queued,
         fenced_store_kept,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.base import rfc3339
 from schemas.commands import COMMANDS
 from schemas.envelope import NAMESPACE, derived_id
-from tests.unit.core.organisation import approve, submit
+from tests.unit.core.organisation import approve, close, submit
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
@@ -49,6 +49,15 @@ def test_an_amount_that_its_currency_cannot_have_is_no_command(changes: dict[str
     """Half a yen is asked for, or nothing at all."""
     with pytest.raises(ValueError, match=r"amount|decimals"):
         submit(**changes)
+
+
+@pytest.mark.parametrize("version", [0, 2**53, 2**70])
+def test_a_version_that_no_json_writer_takes_is_no_command(version: int) -> None:
+    """Hashing its payload would fail in the middle of deciding, and be told as a bug of ours."""
+    command = close(1).model_dump() | {"decision_version": version}
+    with pytest.raises(ValueError, match="decision_version"):
+        COMMANDS.validate_python(command)
+    assert COMMANDS.validate_python(command | {"decision_version": 2**53 - 1})
 
 
 def test_ids_are_compared_in_small_letters() -> None:
