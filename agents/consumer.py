@@ -49,6 +49,7 @@ class PromptConsumer(driver.Consumer):  # type: ignore[misc]
         return PromptConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
+        self._order.forget()
         changelogs = self.app.tables.changelog_topics
         kafka = self._thread._ensure_consumer()
         kafka.pause(*(TopicPartition(*tp) for tp in assigned if tp.topic in changelogs))

@@ -23,7 +23,8 @@ class Verdict(Enum):
 
 
 class Continuity(Generic[P]):
-    """Pure. `begin` says where reading starts, `judge` is told each record in the order in which it comes."""
+    """Pure. `begin` says where reading starts, `judge` is told each record in the order in which it comes, and `forget` that what
+    begins next is another assignment: nothing is handed on before it has begun."""
 
     def __init__(self) -> None:
         self._expected: dict[P, int] = {}
@@ -33,6 +34,11 @@ class Continuity(Generic[P]):
         """Reading starts at that offset, now."""
         self._expected[partition] = offset
         self._jumped.pop(partition, None)
+
+    def forget(self) -> None:
+        """The partitions are assigned anew. What came next before the rebalance was handed on, perhaps, and never decided."""
+        self._expected.clear()
+        self._jumped.clear()
 
     def expected(self, partition: P, otherwise: int = 0) -> int:
         """The offset that must come next; `otherwise` where nobody has said."""
@@ -45,7 +51,9 @@ class Continuity(Generic[P]):
         is not: a hole before that is another one.
         """
         wanted = self._expected.get(partition)
-        if wanted is None or offset == wanted or self._jumped.get(partition) == (wanted, offset):
+        if wanted is None:
+            return Verdict.DROP
+        if offset == wanted or self._jumped.get(partition) == (wanted, offset):
             self._expected[partition] = offset + 1
             self._jumped.pop(partition, None)
             return Verdict.DELIVER

@@ -10,6 +10,7 @@ import pytest
 
 from agents.claim import Claim
 from agents.clock import ClockGuard
+from agents.continuity import Continuity, Verdict
 from agents.host import ShardHost
 from agents.host_ports import Key
 from agents.misdated import Misdated
@@ -192,6 +193,11 @@ def recovery_skipped(patch: Patch) -> None:
     patch.setattr(Disk, "replay", replay)
 
 
+def late_fetch_taken(patch: Patch) -> None:
+    """A fetch from before a rebalance is taken for one of the new assignment, hole and all. It was like that once."""
+    patch.setattr(Continuity, "judge", lambda *_: Verdict.DELIVER)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     one.__name__: one
     for one in (
@@ -209,5 +215,6 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         stopped_without_its_batch,
         stop_forgets_a_rebalance,
         recovery_skipped,
+        late_fetch_taken,
     )
 }
