@@ -195,7 +195,12 @@ class HostRun:
         return self._some().kill()
 
     def _terminate(self) -> str:
-        return self._some().terminate()
+        worker = self._some()
+        if self.rng.random() < 0.5:
+            return worker.terminate()
+        # In the middle of a rebalance, while batches end.
+        self.loop.call_later(self.rng.uniform(0.2, 2.5), worker.terminate)
+        return f"{worker.name} soon; {self._rebalance()}"
 
     def _freeze(self) -> str:
         return self._some().freeze()

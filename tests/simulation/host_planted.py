@@ -1,4 +1,7 @@
-"""Mistakes that somebody could make around the shards, each as one patch of the real code. `PLANTED` names them all."""
+"""Mistakes that somebody could make around the shards, each as one patch of the real code. `PLANTED` names them all.
+
+A fetch that comes late (`agents.continuity`) does harm in too few seeds to be one of them: `tests/unit/agents/test_continuity.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ import pytest
 
 from agents.claim import Claim
 from agents.clock import ClockGuard
-from agents.continuity import Continuity, Verdict
 from agents.host import ShardHost
 from agents.host_ports import Key
 from agents.misdated import Misdated
@@ -193,11 +195,6 @@ def recovery_skipped(patch: Patch) -> None:
     patch.setattr(Disk, "replay", replay)
 
 
-def late_fetch_taken(patch: Patch) -> None:
-    """A fetch from before a rebalance is taken for one of the new assignment, hole and all. It was like that once."""
-    patch.setattr(Continuity, "judge", lambda *_: Verdict.DELIVER)
-
-
 PLANTED: dict[str, Callable[[Patch], None]] = {
     one.__name__: one
     for one in (
@@ -215,6 +212,5 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         stopped_without_its_batch,
         stop_forgets_a_rebalance,
         recovery_skipped,
-        late_fetch_taken,
     )
 }
