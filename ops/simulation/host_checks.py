@@ -23,6 +23,7 @@ from ops.simulation.watch import Watch
 from schemas import topics
 from schemas.commands import CloseWindow
 from schemas.reference import REFERENCE_COMMANDS
+from tables.record import Record
 
 if TYPE_CHECKING:
     from ops.simulation.host_worker import Worker
@@ -106,8 +107,14 @@ class Checks:
             done = (topics.COMMANDS, number, earlier.offset) in self._watch.poison or self._done(
                 (topics.COMMANDS, number), earlier
             )
-            self.holds(done, "a command is decided before an earlier one", number, earlier.offset, end)
+            decided = done or self._in_chain(number, earlier)
+            self.holds(decided, "a command is decided before an earlier one", number, earlier.offset, end)
         self._told[number] = max(end, self._told.get(number, 0))
+
+    def _in_chain(self, number: int, row: Row) -> bool:
+        """Whether it is decided, and linked after later ones: a batch was torn between the tables, and it is refused now."""
+        data = self._broker.latest[topics.CHAINS_CHANGELOG, number].get(f"partition:{number}".encode())
+        return data is not None and any(one.offset == row.offset for one in Record.decode(data).emissions)
 
     def works(self, worker: Worker, what: str) -> None:
         """A worker claims a shard: not between a revocation and the next assignment. It decides, or sweeps: not while its clock and
