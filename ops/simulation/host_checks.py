@@ -107,14 +107,27 @@ class Checks:
             done = (topics.COMMANDS, number, earlier.offset) in self._watch.poison or self._done(
                 (topics.COMMANDS, number), earlier
             )
-            decided = done or self._in_chain(number, earlier)
-            self.holds(decided, "a command is decided before an earlier one", number, earlier.offset, end)
+            if not done and self._of_earlier_owner(number, end, body["request_id"]):
+                return
+            self.holds(done, "a command is decided before an earlier one", number, earlier.offset, end)
         self._told[number] = max(end, self._told.get(number, 0))
 
-    def _in_chain(self, number: int, row: Row) -> bool:
-        """Whether it is decided, and linked after later ones: a batch was torn between the tables, and it is refused now."""
-        data = self._broker.latest[topics.CHAINS_CHANGELOG, number].get(f"partition:{number}".encode())
-        return data is not None and any(one.offset == row.offset for one in Record.decode(data).emissions)
+    def _of_earlier_owner(self, number: int, offset: int, request_id: str) -> bool:
+        """Whether it was decided before the shard was claimed last. What a torn batch has linked is told again as soon as something
+        else is linked behind it, which may be an earlier command whose own decision was lost with the batch."""
+        for changelog, name in (
+            (topics.CHAINS_CHANGELOG, f"partition:{number}"),
+            (topics.REQUESTS_CHANGELOG, request_id),
+        ):
+            claimed, key = False, name.encode()
+            for row in reversed(self._broker.rows(changelog, number)):
+                claimed = claimed or row.key == FENCE
+                if claimed and row.key == key:
+                    kept = Record.decode(row.value).emissions if row.value is not None else ()
+                    if any(one.offset == offset for one in kept):
+                        return True
+                    break
+        return False
 
     def works(self, worker: Worker, what: str) -> None:
         """A worker claims a shard: not between a revocation and the next assignment. It decides, or sweeps: not while its clock and
