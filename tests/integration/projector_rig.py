@@ -26,20 +26,10 @@ from ops.stack.home import Home
 from ops.stack.identity import place_servers, server_identity
 from ops.stack.prepare import prepare
 from schemas import topics
+from tests.invariants.replayed import PROJECTED
 from tests.unit.projector.stories import key_of, value_of
 
 CHECKOUT = Path(__file__).parents[2]
-#: Every table that the projector fills, with the order that makes two dumps comparable.
-PROJECTED = {
-    "requests.requests": "id",
-    "requests.participants": "request_id, approver_id",
-    "requests.history": "request_id, version",
-    "requests.votes": "request_id, level, approver_id",
-    "requests.commands": "id",
-    "catalog.entities": "kind, id",
-    "audit.records": "entity, seq",
-    "audit.personal": "entity, seq",
-}
 DERIVED = [table for table in PROJECTED if not table.startswith("audit.")]
 
 
