@@ -120,7 +120,7 @@ def _extra(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.body is not None:
         schema = {"$ref": _REF.format(model=endpoint.body.__name__)}
         extra["requestBody"] = {"required": endpoint.body_required, "content": {"application/json": {"schema": schema}}}
-    if endpoint.signed_in:
+    if endpoint.access.signed_in:
         extra["security"] = [{"bearer": []}]
     return extra
 

@@ -11,6 +11,7 @@ from fastapi import Request
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope
 
+    from gateway.identity.callers import Caller
     from gateway.services import Services
 
 _CORRELATION = re.compile(rb"[A-Za-z0-9-]{8,64}")
@@ -22,9 +23,11 @@ class Call(Request):
     """A request with what the edge found out about it.
 
     `raw_headers` has names in lower case; where a name comes twice, the last one counts. `path_values` are the path's.
+    `caller` is there once the edge has let a signed-in person in.
     """
 
     services: Services
+    caller: Caller
     path_values: dict[str, str]
 
     def __init__(self, scope: Scope, receive: Receive, services: Services) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from gateway.http.access import Access
 from gateway.http.answers import Answer
 from gateway.http.call import Call
 
@@ -32,7 +33,7 @@ class Endpoint:
     path: str
     handler: Handler
     tag: str
-    signed_in: bool
+    access: Access
     body: type[BaseModel] | None
     body_required: bool
     query: Sequence[Query]
@@ -63,10 +64,9 @@ class Group:
         self,
         method: str,
         path: str,
+        access: Access,
         answers: Mapping[int, type[BaseModel] | None],
         *,
-        signed_in: bool = True,
-        roles: bool = False,
         body: type[BaseModel] | None = None,
         body_required: bool = True,
         query: Sequence[Query] = (),
@@ -74,11 +74,17 @@ class Group:
         command: bool = False,
         yaml: bool = False,
     ) -> Callable[[Handler], Handler]:
-        """Declare the decorated handler. `roles`: not every role may; `command`: it makes a command."""
+        """Declare the decorated handler. `command`: it makes a command.
+
+        Raises:
+            TypeError: no `access` was declared; such a gateway does not start.
+        """
+        if not isinstance(access, Access):
+            raise TypeError(f"{method} {path} does not declare who may call it; give an Access, not {access!r}")
         statuses = {429, 500, 503, *problems}
-        if signed_in:
+        if access.signed_in:
             statuses |= {401}
-        if roles or command:
+        if access.limited or command:
             statuses |= {403}
         if body is not None:
             statuses |= {400, 413, 415, 422}
@@ -92,7 +98,7 @@ class Group:
         def declare(handler: Handler) -> Handler:
             self.endpoints.append(
                 Endpoint(
-                    method, self.prefix + path, handler, self.tag, signed_in, body, body_required, query, answers,
+                    method, self.prefix + path, handler, self.tag, access, body, body_required, query, answers,
                     frozenset(statuses), command, yaml,
                 )
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The outermost layer of every call: correlation, the address's rate limit, common headers, problems, metrics."""
+"""The outermost layer of every call: correlation, rate limits, who may call, common headers, problems, metrics."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gateway.http.answers import Answer
 from gateway.http.call import Call
 from gateway.http.paths import Paths
 from gateway.http.problems import Problem, internal, unavailable
+from gateway.identity.callers import admit
 
 if TYPE_CHECKING:
     from gateway.services import Services
@@ -60,6 +61,8 @@ class Edge:
                     raise unavailable("The gateway has more calls in progress than it can hold.")
             endpoint, call.path_values = self._paths.find(scope["method"], path)
             route = endpoint.path
+            if endpoint.access.signed_in:
+                call.caller = await admit(call, endpoint.access)
             answer = await endpoint.handler(call)
         except Problem as problem:
             answer = problem.answer(call.correlation_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from gateway.http.access import Access
 from gateway.http.call import Call
 from gateway.http.problems import forbidden, unauthenticated
 from gateway.identity.revocations import Revocations
@@ -74,8 +75,8 @@ class Callers:
         return claims
 
 
-async def signed_in(call: Call, roles: frozenset[str] | None = None) -> Caller:
-    """The caller, who has one of `roles` where they are given.
+async def admit(call: Call, access: Access) -> Caller:
+    """The caller, whom `access` lets in.
 
     Raises:
         Problem: 401, 429 (the caller's rate limit), 403 (which is put on record).
@@ -83,7 +84,7 @@ async def signed_in(call: Call, roles: frozenset[str] | None = None) -> Caller:
     services = call.services
     caller = await services.callers.identify(call.raw_headers.get(b"authorization"))
     services.limits.user(caller.id)
-    if roles is not None and caller.roles.isdisjoint(roles):
+    if access.limited and caller.roles.isdisjoint(access.roles):
         services.security.note(call, "access-denied", caller.id, roles=caller.user.roles, code="forbidden")
         raise forbidden()
     return caller

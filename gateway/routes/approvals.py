@@ -6,12 +6,12 @@ import time
 from datetime import datetime
 from typing import Any
 
+from gateway.http.access import MANAGER
 from gateway.http.answers import Answer, page_of
 from gateway.http.bodies import read_body
 from gateway.http.call import Call
 from gateway.http.describe import API, CURSOR, LIMIT, Group
 from gateway.http.queries import Page, query
-from gateway.identity.callers import signed_in
 from gateway.models import answers
 from gateway.models.bodies import DecisionBody, RejectBody
 from gateway.routes.request_commands import CHANGED, target
@@ -25,13 +25,11 @@ from schemas.commands import Approve, CommandBase, Reject, Rollback
 
 group = Group("Approvals")
 
-MANAGER = frozenset({"manager"})
-
 
 async def _decide(
     call: Call, kind: type[CommandBase], verb: str, body_model: type[DecisionBody | RejectBody]
 ) -> Answer:
-    caller = await signed_in(call, MANAGER)
+    caller = call.caller
     body = await read_body(call, body_model, optional=True)
     request_id = target(call)
     path = f"{API}/approvals/{request_id}/{verb}"
@@ -41,40 +39,40 @@ async def _decide(
 
 
 @group.endpoint(
-    "POST", "/approvals/{id}/approve", CHANGED, roles=True, body=DecisionBody, body_required=False, command=True
+    "POST", "/approvals/{id}/approve", MANAGER, CHANGED, body=DecisionBody, body_required=False, command=True
 )
 async def approve(call: Call) -> Answer:
     """Vote for a request at its open level."""
     return await _decide(call, Approve, "approve", DecisionBody)
 
 
-@group.endpoint("POST", "/approvals/{id}/reject", CHANGED, roles=True, body=RejectBody, command=True)
+@group.endpoint("POST", "/approvals/{id}/reject", MANAGER, CHANGED, body=RejectBody, command=True)
 async def reject(call: Call) -> Answer:
     """Reject a request, saying why."""
     return await _decide(call, Reject, "reject", RejectBody)
 
 
 @group.endpoint(
-    "POST", "/approvals/{id}/rollback", CHANGED, roles=True, body=DecisionBody, body_required=False, command=True
+    "POST", "/approvals/{id}/rollback", MANAGER, CHANGED, body=DecisionBody, body_required=False, command=True
 )
 async def rollback(call: Call) -> Answer:
     """Take one's own newest decision back, within its window."""
     return await _decide(call, Rollback, "rollback", DecisionBody)
 
 
-@group.endpoint("GET", "/approvals/incoming", {200: answers.Page[answers.Request]}, roles=True, query=(LIMIT, CURSOR))
+@group.endpoint("GET", "/approvals/incoming", MANAGER, {200: answers.Page[answers.Request]}, query=(LIMIT, CURSOR))
 async def incoming(call: Call) -> Answer:
     """Requests that wait for the caller's vote, newest first."""
-    caller = await signed_in(call, MANAGER)
+    caller = call.caller
     page = Page.of(call, query(call), user_id=caller.id, endpoint="approvals/incoming", length=2)
     rows = await requests.waiting_for(call.services.database, caller.id, page_position(page.after), page.limit)
     return requests_answer(page, rows)
 
 
-@group.endpoint("GET", "/approvals/history", {200: answers.Page[answers.Decision]}, roles=True, query=(LIMIT, CURSOR))
+@group.endpoint("GET", "/approvals/history", MANAGER, {200: answers.Page[answers.Decision]}, query=(LIMIT, CURSOR))
 async def decisions(call: Call) -> Answer:
     """The caller's own approvals and rejections, newest first."""
-    caller = await signed_in(call, MANAGER)
+    caller = call.caller
     page = Page.of(call, query(call), user_id=caller.id, endpoint="approvals/history", length=3)
     after = None if page.after is None else (datetime.fromisoformat(page.after[0]), page.after[1], page.after[2])
     rows = await history.decisions(call.services.database, caller.id, after, page.limit)

@@ -6,12 +6,12 @@ import re
 from datetime import datetime
 from typing import Any
 
+from gateway.http.access import OVERSEER
 from gateway.http.answers import Answer, json_answer, page_of
 from gateway.http.call import Call
 from gateway.http.describe import CURSOR, LIMIT, Group, Query
 from gateway.http.problems import invalid_at
 from gateway.http.queries import Page, matching, moment, query
-from gateway.identity.callers import SEES_ALL, signed_in
 from gateway.models import answers
 from gateway.sql import audit, chains
 from gateway.sql.database import Row
@@ -50,8 +50,8 @@ def _request_id(found: dict[str, str]) -> str | None:
 @group.endpoint(
     "GET",
     "/audit/logs",
+    OVERSEER,
     {200: answers.Page[answers.AuditItem]},
-    roles=True,
     query=(
         LIMIT,
         CURSOR,
@@ -65,7 +65,7 @@ def _request_id(found: dict[str, str]) -> str | None:
 )
 async def logs(call: Call) -> Answer:
     """Audit records, newest first."""
-    caller = await signed_in(call, SEES_ALL)
+    caller = call.caller
     found = _either(query(call), "userId", "user_id")
     user = matching(found, "user_id", _ACTOR, "is not a user's id")
     action = matching(found, "action", _ACTION, "is not an action such as approve")
@@ -96,13 +96,12 @@ def _item(row: Row) -> dict[str, Any]:
     return item
 
 
-@group.endpoint("GET", "/audit/verify", {200: answers.AuditVerdict}, roles=True, query=_REQUEST_ID)
+@group.endpoint("GET", "/audit/verify", OVERSEER, {200: answers.AuditVerdict}, query=_REQUEST_ID)
 async def verify(call: Call) -> Answer:
     """Recompute the hash chains, of one request or all, from the rows and from the log, and name the first break.
 
     Without `requestId` the signed checkpoints are verified, too.
     """
-    await signed_in(call, SEES_ALL)
     request = _request_id(query(call))
     services = call.services
     bootstrap = services.settings.kafka_bootstrap

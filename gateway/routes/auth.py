@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from gateway import metrics
+from gateway.http.access import ANYONE, SIGNED_IN
 from gateway.http.answers import NO_CONTENT, Answer, json_answer
 from gateway.http.bodies import read_body
 from gateway.http.call import Call
 from gateway.http.describe import Group
 from gateway.http.problems import Problem
-from gateway.identity.callers import signed_in
 from gateway.identity.grants import Refused
 from gateway.models.answers import Grant, Jwks
 from gateway.models.bodies import LoginBody, RefreshBody
@@ -24,7 +24,7 @@ def _wrong() -> Problem:
     return Problem(401, "unauthenticated", "E-mail address or password is wrong, or the session is over.")
 
 
-@group.endpoint("POST", "/auth/login", {200: Grant}, signed_in=False, body=LoginBody, problems=(401,))
+@group.endpoint("POST", "/auth/login", ANYONE, {200: Grant}, body=LoginBody, problems=(401,))
 async def login(call: Call) -> Answer:
     """Sign in with e-mail address and password."""
     body = await read_body(call, LoginBody)
@@ -48,7 +48,7 @@ async def login(call: Call) -> Answer:
     return json_answer(grant.document)
 
 
-@group.endpoint("POST", "/auth/refresh", {200: Grant}, signed_in=False, body=RefreshBody, problems=(401,))
+@group.endpoint("POST", "/auth/refresh", ANYONE, {200: Grant}, body=RefreshBody, problems=(401,))
 async def refresh(call: Call) -> Answer:
     """Renew the tokens. Each refresh token works once; a second use ends the session."""
     body = await read_body(call, RefreshBody)
@@ -63,10 +63,10 @@ async def refresh(call: Call) -> Answer:
     return json_answer(grant.document)
 
 
-@group.endpoint("POST", "/auth/logout", {204: None})
+@group.endpoint("POST", "/auth/logout", SIGNED_IN, {204: None})
 async def logout(call: Call) -> Answer:
     """End this session: all of its tokens are worth nothing from now on."""
-    caller = await signed_in(call)
+    caller = call.caller
     services = call.services
     await sessions.revoke(services.database, caller.session_id)
     services.revocations.note(caller.session_id)
@@ -74,7 +74,7 @@ async def logout(call: Call) -> Answer:
     return NO_CONTENT
 
 
-@public.endpoint("GET", "/.well-known/jwks.json", {200: Jwks}, signed_in=False)
+@public.endpoint("GET", "/.well-known/jwks.json", ANYONE, {200: Jwks})
 async def jwks(call: Call) -> Answer:
     """The public keys of access tokens."""
     return json_answer(call.services.tokens.jwks)

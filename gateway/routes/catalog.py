@@ -5,12 +5,12 @@ from __future__ import annotations
 import bisect
 from typing import Any
 
+from gateway.http.access import OVERSEER, SIGNED_IN
 from gateway.http.answers import Answer, etag, json_answer
 from gateway.http.call import Call
 from gateway.http.describe import CURSOR, LIMIT, Group
 from gateway.http.problems import not_found
 from gateway.http.queries import Page, query
-from gateway.identity.callers import SEES_ALL, signed_in
 from gateway.models import answers
 from schemas.base import rfc3339
 from schemas.reference import EntityBase
@@ -25,9 +25,9 @@ def entity_document(entity: EntityBase) -> dict[str, Any]:
     return entity.model_dump(exclude=set(_NOT_SHOWN))
 
 
-async def _page(call: Call, name: str, table: dict[str, Any], roles: frozenset[str] | None) -> Answer:
+async def _page(call: Call, name: str, table: dict[str, Any]) -> Answer:
     """A page in the order of ids. Its ETag changes with every change of reference data."""
-    caller = await signed_in(call, roles)
+    caller = call.caller
     page = Page.of(call, query(call), user_id=caller.id, endpoint=name, length=1)
     ids = sorted(table)
     start = 0 if page.after is None else bisect.bisect_right(ids, page.after[0])
@@ -42,34 +42,33 @@ async def _page(call: Call, name: str, table: dict[str, Any], roles: frozenset[s
 _PAGE = (LIMIT, CURSOR)
 
 
-@group.endpoint("GET", "/departments", {200: answers.Page[answers.Department]}, query=_PAGE)
+@group.endpoint("GET", "/departments", SIGNED_IN, {200: answers.Page[answers.Department]}, query=_PAGE)
 async def departments(call: Call) -> Answer:
     """All departments, in the order of their ids."""
-    return await _page(call, "departments", call.services.catalog.departments, None)
+    return await _page(call, "departments", call.services.catalog.departments)
 
 
-@group.endpoint("GET", "/categories", {200: answers.Page[answers.Category]}, query=_PAGE)
+@group.endpoint("GET", "/categories", SIGNED_IN, {200: answers.Page[answers.Category]}, query=_PAGE)
 async def categories(call: Call) -> Answer:
     """All categories, in the order of their ids."""
-    return await _page(call, "categories", call.services.catalog.categories, None)
+    return await _page(call, "categories", call.services.catalog.categories)
 
 
-@group.endpoint("GET", "/reasons", {200: answers.Page[answers.Reason]}, query=_PAGE)
+@group.endpoint("GET", "/reasons", SIGNED_IN, {200: answers.Page[answers.Reason]}, query=_PAGE)
 async def reasons(call: Call) -> Answer:
     """All reasons, in the order of their ids."""
-    return await _page(call, "reasons", call.services.catalog.reasons, None)
+    return await _page(call, "reasons", call.services.catalog.reasons)
 
 
-@group.endpoint("GET", "/assignments", {200: answers.Page[answers.Assignment]}, roles=True, query=_PAGE)
+@group.endpoint("GET", "/assignments", OVERSEER, {200: answers.Page[answers.Assignment]}, query=_PAGE)
 async def assignments(call: Call) -> Answer:
     """All assignments, in the order of their ids."""
-    return await _page(call, "assignments", call.services.catalog.assignments, SEES_ALL)
+    return await _page(call, "assignments", call.services.catalog.assignments)
 
 
-@group.endpoint("GET", "/rules", {200: answers.RulesVersion}, roles=True, problems=(404,), yaml=True)
+@group.endpoint("GET", "/rules", OVERSEER, {200: answers.RulesVersion}, problems=(404,), yaml=True)
 async def rules(call: Call) -> Answer:
     """The current rules file: as JSON, or as the YAML that was published for `Accept: application/yaml`."""
-    await signed_in(call, SEES_ALL)
     current = call.services.catalog.current_rules
     if current is None:
         raise not_found()

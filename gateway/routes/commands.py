@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import orjson
 
+from gateway.http.access import SIGNED_IN
 from gateway.http.answers import Answer, json_answer
 from gateway.http.call import Call
 from gateway.http.describe import Group
 from gateway.http.problems import not_found, refusal
-from gateway.identity.callers import Caller, signed_in
+from gateway.identity.callers import Caller
 from gateway.models import answers
 from gateway.sql import commands, requests
 from gateway.streams.commands import command_document
@@ -17,10 +18,10 @@ from gateway.values import uuid_or_none
 group = Group("Commands")
 
 
-@group.endpoint("GET", "/commands/{id}", {200: answers.Command})
+@group.endpoint("GET", "/commands/{id}", SIGNED_IN, {200: answers.Command})
 async def one(call: Call) -> Answer:
     """A command of the caller: pending, or its outcome. `request` is the request as it is now."""
-    caller = await signed_in(call)
+    caller = call.caller
     command_id = uuid_or_none(call.path_values["id"])
     if command_id is None:
         raise not_found()

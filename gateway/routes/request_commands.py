@@ -7,12 +7,13 @@ import time
 
 from pydantic import BaseModel
 
+from gateway.http.access import ADMIN, SALES, SIGNED_IN
 from gateway.http.answers import Answer
 from gateway.http.bodies import read_body
 from gateway.http.call import Call
 from gateway.http.describe import API, Group
 from gateway.http.problems import invalid_at, not_found
-from gateway.identity.callers import Caller, signed_in
+from gateway.identity.callers import Caller
 from gateway.models import answers
 from gateway.models.bodies import CommentBody, DecisionBody, ReassignBody, SubmitBody
 from gateway.sql import requests
@@ -24,19 +25,15 @@ from schemas.money import MoneyError, parse_minor
 
 group = Group("Requests")
 
-SALES = frozenset({"sales"})
-ADMIN = frozenset({"admin"})
 CHANGED: dict[int, type[BaseModel]] = {200: answers.Request, 202: answers.Command}
 #: How long the read side gets to show a request that was filed a moment ago, in seconds.
 _READ_SIDE_LAG = 2.0
 
 
-@group.endpoint(
-    "POST", "/requests", {201: answers.Request, 202: answers.Command}, roles=True, body=SubmitBody, command=True
-)
+@group.endpoint("POST", "/requests", SALES, {201: answers.Request, 202: answers.Command}, body=SubmitBody, command=True)
 async def submit(call: Call) -> Answer:
     """File a budget request."""
-    caller = await signed_in(call, SALES)
+    caller = call.caller
     body = await read_body(call, SubmitBody)
     try:
         parse_minor(body.amount, body.currency)
@@ -82,10 +79,12 @@ def target(call: Call) -> str:
     return request_id
 
 
-@group.endpoint("POST", "/requests/{id}/withdraw", CHANGED, body=DecisionBody, body_required=False, command=True)
+@group.endpoint(
+    "POST", "/requests/{id}/withdraw", SIGNED_IN, CHANGED, body=DecisionBody, body_required=False, command=True
+)
 async def withdraw(call: Call) -> Answer:
     """Take one's own pending request back."""
-    caller = await signed_in(call)
+    caller = call.caller
     body = await read_body(call, DecisionBody, optional=True)
     request_id = target(call)
     path = f"{API}/requests/{request_id}/withdraw"
@@ -94,19 +93,19 @@ async def withdraw(call: Call) -> Answer:
     )
 
 
-@group.endpoint("POST", "/requests/{id}/comments", CHANGED, body=CommentBody, command=True)
+@group.endpoint("POST", "/requests/{id}/comments", SIGNED_IN, CHANGED, body=CommentBody, command=True)
 async def comment(call: Call) -> Answer:
     """Say something about a request; it stands in the status history."""
-    caller = await signed_in(call)
+    caller = call.caller
     body = await read_body(call, CommentBody)
     request_id = target(call)
     return await issue(call, caller, Comment, f"{API}/requests/{request_id}/comments", request_id, text=body.text)
 
 
-@group.endpoint("POST", "/requests/{id}/reassign", CHANGED, roles=True, body=ReassignBody, command=True)
+@group.endpoint("POST", "/requests/{id}/reassign", ADMIN, CHANGED, body=ReassignBody, command=True)
 async def reassign(call: Call) -> Answer:
     """Resolve the approvers of an open or later level anew from today's assignments."""
-    caller = await signed_in(call, ADMIN)
+    caller = call.caller
     body = await read_body(call, ReassignBody)
     request_id = target(call)
     path = f"{API}/requests/{request_id}/reassign"

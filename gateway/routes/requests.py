@@ -7,12 +7,13 @@ import time
 from datetime import datetime
 from typing import Any
 
+from gateway.http.access import SIGNED_IN
 from gateway.http.answers import Answer, etag, page_answer, page_of
 from gateway.http.call import Call
 from gateway.http.describe import CURSOR, LIMIT, MIN_VERSION, Group, Query
 from gateway.http.problems import invalid_at, not_found, unavailable
 from gateway.http.queries import Page, matching, moment, query, whole
-from gateway.identity.callers import Caller, signed_in
+from gateway.identity.callers import Caller
 from gateway.models import answers
 from gateway.sql import history, requests
 from gateway.sql.database import Row
@@ -65,6 +66,7 @@ def requests_answer(page: Page, rows: list[Row]) -> Answer:
 @group.endpoint(
     "GET",
     "/requests",
+    SIGNED_IN,
     {200: answers.Page[answers.Request]},
     query=(
         LIMIT,
@@ -76,7 +78,7 @@ def requests_answer(page: Page, rows: list[Row]) -> Answer:
 )
 async def many(call: Call) -> Answer:
     """Requests, newest first: one's own, as a manager those one is or was on, as an admin or auditor all."""
-    caller = await signed_in(call)
+    caller = call.caller
     found = query(call)
     status = found.get("status")
     if status is not None and status not in _STATUSES:
@@ -100,10 +102,10 @@ async def many(call: Call) -> Answer:
     return requests_answer(page, rows)
 
 
-@group.endpoint("GET", "/requests/{id}", {200: answers.Request}, query=(MIN_VERSION,))
+@group.endpoint("GET", "/requests/{id}", SIGNED_IN, {200: answers.Request}, query=(MIN_VERSION,))
 async def one(call: Call) -> Answer:
     """One request."""
-    caller = await signed_in(call)
+    caller = call.caller
     version = whole(query(call), "min_version", 0, 2**53 - 1)
     request_id = uuid_or_none(call.path_values["id"])
     if version is not None:
@@ -115,10 +117,12 @@ async def one(call: Call) -> Answer:
     return Answer(row["document"].encode(), headers=(etag(row["version"]),))
 
 
-@group.endpoint("GET", "/requests/{id}/status", {200: answers.Page[answers.StatusItem]}, query=(LIMIT, CURSOR))
+@group.endpoint(
+    "GET", "/requests/{id}/status", SIGNED_IN, {200: answers.Page[answers.StatusItem]}, query=(LIMIT, CURSOR)
+)
 async def status_history(call: Call) -> Answer:
     """What happened to a request, oldest first."""
-    caller = await signed_in(call)
+    caller = call.caller
     endpoint = f"requests/{call.path_values['id'].lower()}/status"
     page = Page.of(call, query(call), user_id=caller.id, endpoint=endpoint, length=1)
     request_id = await visible(call, caller)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.http.access import SIGNED_IN
 from gateway.http.answers import Answer, etag, json_answer
 from gateway.http.call import Call
 from gateway.http.describe import Group
 from gateway.http.problems import not_found
-from gateway.identity.callers import SEES_ALL, signed_in
+from gateway.identity.callers import SEES_ALL
 from gateway.models import answers
 from gateway.sql import people
 from schemas.base import rfc3339
@@ -35,17 +36,17 @@ def user_document(user: User, catalog: Catalog) -> dict[str, Any]:
     }
 
 
-@group.endpoint("GET", "/users/me", {200: answers.User})
+@group.endpoint("GET", "/users/me", SIGNED_IN, {200: answers.User})
 async def me(call: Call) -> Answer:
     """The caller's own account."""
-    caller = await signed_in(call)
+    caller = call.caller
     return json_answer(user_document(caller.user, call.services.catalog), headers=(etag(caller.user.version),))
 
 
-@group.endpoint("GET", "/users/{id}", {200: answers.UserOrPerson})
+@group.endpoint("GET", "/users/{id}", SIGNED_IN, {200: answers.UserOrPerson})
 async def one(call: Call) -> Answer:
     """An account; people who share a request see each other's name and department."""
-    caller = await signed_in(call)
+    caller = call.caller
     catalog = call.services.catalog
     user = catalog.users.get(call.path_values["id"])
     if user is None:

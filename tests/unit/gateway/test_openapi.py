@@ -21,7 +21,7 @@ def test_every_endpoint_documents_its_errors() -> None:
         operation = found["paths"][endpoint.path][endpoint.method.lower()]
         statuses = set(operation["responses"])
         assert {str(status) for status in endpoint.answers} <= statuses
-        if endpoint.signed_in:
+        if endpoint.access.signed_in:
             assert "401" in statuses
             assert operation["security"]
         for status in endpoint.problems:
