@@ -76,6 +76,9 @@ def decide(state: RequestState | None, command: CommandBase, context: Context) -
         return Decision(*decide_submit(command, context))
     if isinstance(command, CloseWindow):
         return _close_window(state, command, context)
+    if isinstance(command, Reassign) and not _may_reassign(command.actor_id, context):
+        # Before the request is looked at: who may not, does not learn whether it exists.
+        return refuse(Code.ACTOR_NOT_ALLOWED)
     if state is None:
         # What a stranger hears of a request that exists, word for word.
         return refuse(Code.NOT_VISIBLE if isinstance(command, Comment) else Code.NOT_FOUND)
@@ -217,10 +220,12 @@ def _comment(state: RequestState, command: Comment, context: Context) -> Decisio
     )
 
 
+def _may_reassign(actor: str, context: Context) -> bool:
+    return actor == SYSTEM or context.catalog.is_active(actor, "admin")
+
+
 def _reassign(state: RequestState, command: Reassign, context: Context) -> Decision:
     by_system = command.actor_id == SYSTEM
-    if not by_system and not context.catalog.is_active(command.actor_id, "admin"):
-        return refuse(Code.ACTOR_NOT_ALLOWED)
     index = _open_or_later(state, command.level)
     if index is None:
         return refuse(Code.NOT_PENDING)
@@ -289,7 +294,7 @@ def _staffed_with(
 
 def _close_window(state: RequestState | None, command: CloseWindow, context: Context) -> Decision:
     if command.actor_id != SYSTEM:
-        return refuse(Code.NOT_FOUND if state is None else Code.ACTOR_NOT_ALLOWED)
+        return refuse(Code.ACTOR_NOT_ALLOWED)
     if state is None:
         return NOTHING
     newest, due = state.newest_decision, state.closes_at

@@ -1,0 +1,80 @@
+"""How each endpoint of the tables is called: its path with the object's id, and a body that is right in itself."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from tests.access_matrix.house import FIRST_APPROVER, OWNERS, PEOPLE, House
+from tests.client import PASSWORD, ROUTE_ALL, submission
+
+MISSING = str(uuid.UUID(int=0xA))
+BODIES: dict[str, Callable[[], Any]] = {
+    "POST /requests": lambda: submission(**ROUTE_ALL),
+    "POST /requests/{id}/comments": lambda: {"text": "What is it for?"},
+    "POST /requests/{id}/reassign": lambda: {"level": "L1"},
+    "POST /approvals/{id}/approve": lambda: {},
+    "POST /approvals/{id}/reject": lambda: {"comment": "Not this year."},
+    "POST /approvals/{id}/rollback": lambda: {},
+    "POST /auth/login": lambda: {"email": "sam.sales@athena.test", "password": PASSWORD},
+    "POST /auth/refresh": lambda: {"refresh_token": "nobody-has-this-one"},
+}
+#: Words of the tables: status and code.
+WORDS: dict[str, tuple[int, str | None]] = {
+    "self": (409, "self-approval"),
+    "pool": (409, "not-an-approver"),
+    "theirs": (409, "not-your-decision"),
+    "yours": (409, "not-your-request"),
+    "whole": (200, None),
+    "person": (200, None),
+}
+CODES = {401: "unauthenticated", 403: "forbidden", 404: "not-found"}
+
+
+def object_id(house: House, method: str, path: str, name: str) -> str:
+    """Id of the object for one call: a fresh one where the call would change it."""
+    if name == "missing":
+        return MISSING
+    if name == "malformed":
+        return "no-such-id"
+    if path.startswith("/users/"):
+        return PEOPLE[name]
+    if path.startswith("/commands/"):
+        return house.command_of_sam()
+    assert name in OWNERS, name
+    if method == "GET":
+        return str(house.standing[name]["id"])
+    request = house.file(name)
+    if path.endswith("/rollback"):
+        house.api.approved(PEOPLE[FIRST_APPROVER[name]], request)
+    return str(request["id"])
+
+
+def check(line: str, who: str, wanted: str, answer: Any) -> str | None:
+    """What is wrong with an answer, None when it is as expected."""
+    status, code = WORDS[wanted] if wanted in WORDS else (int(wanted), None)
+    found = answer.status_code
+    problem = answer.headers.get("content-type", "").startswith("application/problem+json")
+    if found != status:
+        return f"{line} as {who}: expected {wanted}, got {found} {answer.text[:200]}"
+    code = code or CODES.get(status)
+    if (
+        problem
+        and code is not None
+        and answer.json()["code"] not in (code, *(["not-visible"] if status == 404 else []))
+    ):
+        return f"{line} as {who}: expected {code}, got {answer.json()['code']}"
+    if wanted == "whole" and "email" not in answer.json():
+        return f"{line} as {who}: the account is not shown whole"
+    if wanted == "person" and set(answer.json()) != {"id", "name", "department_id"}:
+        return f"{line} as {who}: shows {sorted(answer.json())}"
+    return None
+
+
+def fingerprint(answer: Any) -> tuple[Any, ...]:
+    """All of an answer that a caller could tell two apart by."""
+    body = {name: value for name, value in answer.json().items() if name != "correlation_id"}
+    own = {"x-correlation-id", "date", "command-id"}
+    headers = {name: value for name, value in answer.headers.items() if name not in own}
+    return (answer.status_code, repr(sorted(body.items())), repr(sorted(headers.items())))
