@@ -13,6 +13,10 @@ SCHEMA_VERSION: Final = 1
 
 #: Control characters other than newline and tab; also lone surrogates, which no UTF-8 can carry.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff]")
+#: The same for clients, as JSON Schema says it; the second one holds something visible besides.
+_C = r"\x00-\x08\x0B-\x1F\x7F-\x9F"
+_TEXT = Field(json_schema_extra={"pattern": f"^[^{_C}]*$"})
+_VISIBLE_TEXT = Field(json_schema_extra={"pattern": rf"^[^{_C}]*[^{_C}\s][^{_C}]*$"})
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -35,16 +39,28 @@ def _uuid(text: str) -> str:
     return lower
 
 
-Uuid = Annotated[str, AfterValidator(_uuid)]
+Uuid = Annotated[
+    str,
+    AfterValidator(_uuid),
+    Field(json_schema_extra={"format": "uuid", "pattern": "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"}),
+]
 #: Ids of reference data and users: what the demo organisation's names look like.
 EntityId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
 Title = Annotated[
-    str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_control), AfterValidator(_not_blank)
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    AfterValidator(_no_control),
+    AfterValidator(_not_blank),
+    _VISIBLE_TEXT,
 ]
-LongText = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_no_control)]
+LongText = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_no_control), _TEXT]
 #: A text that must say something: a rejection's comment.
 RequiredText = Annotated[
-    str, StringConstraints(min_length=1, max_length=4000), AfterValidator(_no_control), AfterValidator(_not_blank)
+    str,
+    StringConstraints(min_length=1, max_length=4000),
+    AfterValidator(_no_control),
+    AfterValidator(_not_blank),
+    _VISIBLE_TEXT,
 ]
 CorrelationId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{8,64}$")]
 Version = Annotated[int, Field(ge=0, le=2**53 - 1)]

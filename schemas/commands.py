@@ -22,7 +22,13 @@ from schemas.money import parse_minor
 
 SYSTEM = "system"
 
-AmountText = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,3})?$")]
+_AMOUNT = r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,3})?$"
+#: Zero fits the validator's pattern, and is refused with a sentence of its own; clients see at once that it will not do.
+AmountText = Annotated[
+    str,
+    StringConstraints(pattern=_AMOUNT),
+    Field(json_schema_extra={"pattern": r"^(?!0(\.0+)?$)" + _AMOUNT.removeprefix("^")}),
+]
 CurrencyCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import BeforeValidator, StringConstraints
 
 from schemas.base import EntityId, Level, LongText, RequiredText, Title, Uuid, Version, Wire
 from schemas.commands import AmountText, CurrencyCode
 
 DeviceId = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,128}$")]
+
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 3.0 is 3 (JSON Schema, `integer`)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+SeenVersion = Annotated[Version, BeforeValidator(_whole)]
 
 
 class LoginBody(Wire):
@@ -40,14 +48,14 @@ class DecisionBody(Wire):
     """`expected_version`: refused as stale when somebody did something after that version."""
 
     comment: LongText | None = None
-    expected_version: Version | None = None
+    expected_version: SeenVersion | None = None
 
 
 class RejectBody(Wire):
     """A rejection says why."""
 
     comment: RequiredText
-    expected_version: Version | None = None
+    expected_version: SeenVersion | None = None
 
 
 class CommentBody(Wire):
@@ -56,4 +64,4 @@ class CommentBody(Wire):
 
 class ReassignBody(Wire):
     level: Level
-    expected_version: Version | None = None
+    expected_version: SeenVersion | None = None

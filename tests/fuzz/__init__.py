@@ -1,0 +1,1 @@
+"""The running gateway under a property-based fuzz of its own OpenAPI document, by Schemathesis."""

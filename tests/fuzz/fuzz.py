@@ -1,0 +1,106 @@
+"""One run of Schemathesis against a stack, as one person or nobody: all checks on, what it found, and how many cases it tried."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.http.describe import API, Endpoint
+from gateway.openapi import STORED
+from gateway.routes.table import ENDPOINTS
+
+#: What JSON Schema cannot say: a cursor is signed, a reference must exist, an amount has its currency's decimals, two
+#: spellings of one filter must agree. There 422 is a right answer to what fits the document.
+UNSAYABLE = frozenset({("POST", f"{API}/requests"), ("GET", f"{API}/audit/verify")})
+#: Calls after which the caller's own token is worth nothing: they get a run of their own.
+ENDS_THE_SESSION = frozenset({f"{API}/auth/logout"})
+SECONDS = 1200
+HOOKS = Path(__file__).with_name("hooks.py")
+
+
+@dataclass(frozen=True)
+class Fuzzed:
+    """`cases` were tried; `ok`: no check failed. `text` is what Schemathesis printed."""
+
+    cases: int
+    ok: bool
+    text: str
+
+
+def run(
+    base: str, token: str | None, ids: Mapping[str, Sequence[str]], *, examples: int, seed: int, only: str | None = None
+) -> Fuzzed:
+    """Fuzz every endpoint (or that path `only`), `examples` times and with all of the document's edge cases.
+
+    `ids`: real ids by the path up to them (`/requests/`), which are mixed with made-up ones.
+    """
+    with tempfile.TemporaryDirectory(prefix="athena-fuzz-") as name:
+        folder = Path(name)
+        config = folder / "schemathesis.toml"
+        config.write_text("\n".join(_config(ids)), encoding="utf-8")
+        command = [
+            str(Path(sys.executable).with_name("schemathesis")), "--no-color", "--config-file", str(config), "run", str(STORED),
+            "--url", base, "--checks", "all", "--max-examples", str(examples), "--seed", str(seed), "--request-timeout", "40",
+            "--continue-on-failure", "--warnings", "off",
+        ]  # fmt: skip
+        if token is not None:
+            command += ["--header", f"Authorization: Bearer {token}"]
+        for path in [only] if only else []:
+            command += ["--include-path", path]
+        for path in ENDS_THE_SESSION - {only} if token else ():
+            command += ["--exclude-path", path]
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            cwd=folder,
+            env=os.environ | {"NO_COLOR": "1"},
+        )
+    return Fuzzed(_cases(done.stdout), done.returncode == 0, done.stdout + done.stderr)
+
+
+def _cases(text: str) -> int:
+    for line in text.splitlines():
+        if " generated" in line:
+            return int(line.split()[0])
+    return 0
+
+
+def _config(ids: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    yield f"hooks = {json.dumps(str(HOOKS))}"
+    for name, values in ids.items():
+        yield f"[dictionaries.{_word(name)}]"
+        yield f"values = {json.dumps(list(values))}"
+    for endpoint in ENDPOINTS:
+        yield from _operation(endpoint, ids)
+
+
+def _operation(endpoint: Endpoint, ids: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    lines: list[str] = []
+    known = next((name for name in ids if endpoint.path.startswith(API + name + "{id}")), None)
+    if known is not None:
+        lines.append(f'parameters."path.id" = {{ dictionary = "{_word(known)}", probability = 0.7 }}')
+    queries = {query.name for query in endpoint.query}
+    accepted = ["2xx", "401", "403", "404", "409", "429"]
+    if "cursor" in queries or (endpoint.method, endpoint.path) in UNSAYABLE:
+        accepted.append("422")
+    if "min_version" in queries:
+        # The contract wants it: a version that the read side has not got to within 2 s.
+        lines.append('checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]')
+        accepted.append("503")
+    lines.append(f"checks.positive_data_acceptance.expected-statuses = {json.dumps(accepted)}")
+    yield "[[operations]]"
+    yield f'include-name = "{endpoint.method} {endpoint.path}"'
+    yield from lines
+
+
+def _word(path: str) -> str:
+    return path.strip("/").replace("/", "-")

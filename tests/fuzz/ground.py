@@ -1,0 +1,22 @@
+"""What the fuzz works on: people with each mix of roles, and things with ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tests.client import ROUTE_ALL, Api
+from tests.organisation import person
+from tests.stack import Stack
+
+ALL_ROLES = ("sales", "manager", "admin", "auditor")
+#: Somebody who may call everything: made by `prepare`.
+EVERYBODY = "everybody"
+#: Who fuzzes in the long form; None has no token.
+WHO = (None, "sam.sales", "l1.apac", "auditor", "admin", EVERYBODY)
+
+
+def prepare(stack: Stack, api: Api) -> Mapping[str, Sequence[str]]:
+    """Make them; real ids by the path up to them."""
+    person(stack, api, EVERYBODY, ALL_ROLES, "emea-sales")
+    requests = [api.submit(who, **ROUTE_ALL)["id"] for who in ("sam.sales", "sue.sales", "ana.sales", EVERYBODY) * 3]
+    return {"/requests/": requests, "/approvals/": requests, "/users/": ["sam.sales", "sue.sales", "l2b"]}
