@@ -1,53 +1,88 @@
-"""Password hashes: argon2id, checked in a small pool of threads, as slowly for an account that does not exist."""
+"""Password hashes: argon2id, in two threads: one for devices that are known, one for strangers.
+
+A check takes as long for an account that does not exist. Strangers cannot take the time of those who are known, and cost the
+machine one core at most.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from gateway.http.problems import unavailable
+from gateway.identity.password_rules import check, normal
 
 #: OWASP's first choice of argon2id parameters: 46 MiB, one pass, one lane.
 HASHER = PasswordHasher(time_cost=1, memory_cost=47104, parallelism=1)
-THREADS = 2
-MAX_WAITING = 256
+#: About 50 ms each: whoever is let in waits 3 s at most.
+MAX_WAITING = 64
+
+Result = TypeVar("Result")
 
 
-class Passwords:
-    """Bounded: two checks at a time (92 MiB), 256 in the queue."""
+class _Lane:
+    """One thread, and a queue with an end."""
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
-        self._nobody = HASHER.hash(secrets.token_urlsafe(32))
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"argon2-{name}")
         self._waiting = 0
 
-    async def matches(self, stored: str | None, password: str) -> bool:
-        """Whether the password belongs to the hash; None is nobody's hash, which takes the same time and never matches.
-
-        Raises:
-            Problem: 503 when too many wait already.
-        """
+    async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
         if self._waiting >= MAX_WAITING:
             raise unavailable("Too many sign-ins at once.", retry_after=2)
         self._waiting += 1
         try:
-            right = await asyncio.get_running_loop().run_in_executor(
-                self._pool, _check, stored or self._nobody, password
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
         finally:
             self._waiting -= 1
-        return right and stored is not None
 
     def stop(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check(stored: str, password: str) -> bool:
+class Passwords:
+    """Bounded: two checks at a time (92 MiB), 64 in each queue. All methods raise Problem 503 when too many wait already."""
+
+    def __init__(self) -> None:
+        self._known = _Lane("known")
+        self._strangers = _Lane("strangers")
+        self._nobody = HASHER.hash(secrets.token_urlsafe(32))
+
+    async def matches(self, stored: str | None, password: str, *, known: bool) -> bool:
+        """Whether the password belongs to the hash; None is nobody's hash, which takes the same time and never matches."""
+        lane = self._known if known else self._strangers
+        right = await lane.run(_matches, stored or self._nobody, password)
+        return right and stored is not None
+
+    async def accepted(self, password: str, email: str, name: str, pointer: str) -> None:
+        """Raises Problem 422 at `pointer` for a password that is not good enough for this person."""
+        await self._known.run(check, password, email, name, pointer)
+
+    async def hash(self, password: str) -> str:
+        """The hash to be stored."""
+        return await self._known.run(_hash, password)
+
+    def stop(self) -> None:
+        self._known.stop()
+        self._strangers.stop()
+
+
+def _matches(stored: str, password: str) -> bool:
     try:
-        return HASHER.verify(stored, password.encode("utf-8", "surrogatepass"))
+        return HASHER.verify(stored, _bytes(password))
     except (Argon2Error, InvalidHashError):
         return False
+
+
+def _hash(password: str) -> str:
+    return HASHER.hash(_bytes(password))
+
+
+def _bytes(password: str) -> bytes:
+    return normal(password).encode("utf-8", "surrogatepass")

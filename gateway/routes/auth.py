@@ -9,10 +9,11 @@ from gateway.http.bodies import read_body
 from gateway.http.call import Call
 from gateway.http.describe import Group
 from gateway.http.problems import Problem
+from gateway.identity.devices import Device, set_cookie
 from gateway.identity.grants import Refused
 from gateway.models.answers import Grant, Jwks
 from gateway.models.bodies import LoginBody, RefreshBody
-from gateway.sql import sessions
+from gateway.sql import credentials, sessions
 from schemas.security import NOBODY
 
 group = Group("Signing in")
@@ -26,40 +27,46 @@ def _wrong() -> Problem:
 
 @group.endpoint("POST", "/auth/login", ANYONE, {200: Grant}, body=LoginBody, problems=(401,))
 async def login(call: Call) -> Answer:
-    """Sign in with e-mail address and password."""
+    """Sign in with e-mail address and password. With a DPoP proof (RFC 9449), the tokens are bound to its key."""
     body = await read_body(call, LoginBody)
     services = call.services
+    proof = services.proofs.at_sign_in(call)
+    device = Device.of(call, body.device_id, proof.jkt if proof else None)
     account = body.email.strip().lower()
     user = services.catalog.users.get(services.catalog.users_by_email.get(account, ""))
     user_id = NOBODY if user is None else user.id
-    async with services.pace.attempt(account, call.address, body.device_id):
-        stored = await sessions.password_hash(services.database, user_id)
-        usable = stored if user is not None and user.active else None
-        right = await services.passwords.matches(usable, body.password)
-    if user is None or not right:
-        services.pace.failed(account, call.address)
+    stored, known = await credentials.standing(services.database, user_id, device.places)
+    turn = await services.pace.turn(account, device.address, [place for place in device.places if place in known])
+    usable = stored if user is not None and user.active else None
+    grant = None
+    if await services.passwords.matches(usable, body.password, known=turn.known) and user is not None:
+        services.proofs.spend(proof)
+        device = device.with_cookie(known)
+        grant = await services.grants.open(user, device, stored)
+    if user is None or grant is None:
         metrics.SIGN_INS.labels("failed").inc()
         services.security.note(call, "login-failed", user_id, code="unauthenticated")
         raise _wrong()
-    services.pace.succeeded(account, call.address, body.device_id)
-    grant = await services.grants.open(user, body.device_id)
+    await services.pace.right(turn)
     await services.security.record(call, "login", user.id, roles=user.roles)
     metrics.SIGN_INS.labels("succeeded").inc()
-    return json_answer(grant.document)
+    return json_answer(grant.document, headers=(set_cookie(call, device),))
 
 
 @group.endpoint("POST", "/auth/refresh", ANYONE, {200: Grant}, body=RefreshBody, problems=(401,))
 async def refresh(call: Call) -> Answer:
-    """Renew the tokens. Each refresh token works once; a second use ends the session."""
+    """Renew the tokens. Each refresh token works once; a second use ends the session. Bound ones need a proof of their key."""
     body = await read_body(call, RefreshBody)
     services = call.services
-    device = call.text_header(b"user-agent") or ""
+    proof = services.proofs.at_sign_in(call)
+    device = Device.of(call, body.device_id, proof.jkt if proof else None)
     grant = await services.grants.renew(body.refresh_token, device, services.catalog.users)
     if isinstance(grant, Refused):
         if grant.session_id is not None and grant.user_id is not None:
             services.revocations.note(grant.session_id)
             services.security.note(call, "refresh-reused", grant.user_id, code="unauthenticated")
         raise _wrong()
+    services.proofs.spend(proof)
     return json_answer(grant.document)
 
 
