@@ -32,7 +32,7 @@ def check(password: str, email: str, name: str, pointer: str) -> None:
     if not SHORTEST <= len(text) <= LONGEST:
         raise _refused(pointer, f"must have {SHORTEST} to {LONGEST} characters")
     words = _words(email, name)
-    own = text.lower()
+    own = _plain(text)
     for word in sorted(words, key=len, reverse=True):
         own = own.replace(word, "")
     if len(own) < LEAST_OWN:
@@ -45,8 +45,13 @@ def check(password: str, email: str, name: str, pointer: str) -> None:
 
 
 def _words(email: str, name: str) -> set[str]:
-    local = email.partition("@")[0].lower()
-    return {local, *PRODUCT, *(word.lower() for word in _WORD.findall(f"{email} {name}"))} - {""}
+    local = _plain(email.partition("@")[0])
+    return {local, *PRODUCT, *_WORD.findall(_plain(f"{email} {name}"))} - {""}
+
+
+def _plain(text: str) -> str:
+    """Small letters without accents."""
+    return "".join(one for one in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(one))
 
 
 def _refused(pointer: str, detail: str) -> Problem:
