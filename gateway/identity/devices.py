@@ -17,6 +17,7 @@ from gateway.http.call import Call
 #: How long a device is known after its last sign-in.
 KNOWN_DAYS = 90
 LONGEST_USER_AGENT = 200
+_ODD = re.compile(r"[^ -~\xa0-\xff]")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -33,10 +34,10 @@ class Device:
     @classmethod
     def of(cls, call: Call, device_id: str | None = None, jkt: str | None = None) -> Device:
         """The device of this call."""
-        agent = call.text_header(b"user-agent")
+        agent = _ODD.sub("?", call.text_header(b"user-agent") or "")
         return cls(
             address=call.address,
-            user_agent=agent[:LONGEST_USER_AGENT] if agent else None,
+            user_agent=agent[:LONGEST_USER_AGENT] or None,
             device_id=device_id,
             cookie=_cookie(call),
             jkt=jkt,

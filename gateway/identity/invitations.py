@@ -43,9 +43,9 @@ async def invite(services: Services, user_id: str) -> Invitation:
     return await make(services.database, user_id)
 
 
-async def check_password(services: Services, email: str, name: str, password: str, pointer: str = "/password") -> None:
-    """Whether a person of that address and name may have it; before anything is changed. Raises Problem 422, 503."""
-    await services.passwords.accepted(password, email, name, pointer)
+async def check_password(services: Services, email: str, name: str, password: str) -> None:
+    """Whether a person of that address and name may have it, before anything is changed. Raises Problem 422, 503."""
+    await services.passwords.accepted(email, password, email, name, "/password", known=True)
 
 
 async def set_password(services: Services, user: User, password: str) -> None:
@@ -55,7 +55,7 @@ async def set_password(services: Services, user: User, password: str) -> None:
         Problem: 422 with pointer `/password` for one that is not good enough; 503.
     """
     await check_password(services, user.email, user.name, password)
-    hashed = await services.passwords.hash(password)
+    hashed = await services.passwords.hash(user.id, password, known=True)
     services.revocations.note(*await credentials.put(services.database, user.id, hashed))
 
 
@@ -70,8 +70,8 @@ async def redeem(services: Services, token: str, password: str) -> User:
     user = services.catalog.users.get(await credentials.invited(services.database, token_hash) or "")
     if user is None or not user.active:
         raise _worthless()
-    await services.passwords.accepted(password, user.email, user.name, "/new")
-    hashed = await services.passwords.hash(password)
+    await services.passwords.accepted(user.id, password, user.email, user.name, "/new", known=False)
+    hashed = await services.passwords.hash(user.id, password, known=False)
     ended = await credentials.redeem(services.database, token_hash, hashed)
     if ended is None:
         raise _worthless()

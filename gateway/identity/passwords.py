@@ -1,13 +1,14 @@
 """Password hashes: argon2id, in two threads: one for devices that are known, one for strangers.
 
 A check takes as long for an account that does not exist. Strangers cannot take the time of those who are known, and cost the
-machine one core at most.
+machine one core at most; nor can one account, however often its owner signs in, take it from the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -22,6 +23,8 @@ from gateway.identity.password_rules import check, normal
 HASHER = PasswordHasher(time_cost=1, memory_cost=47104, parallelism=1)
 #: About 50 ms each: whoever is let in waits 3 s at most.
 MAX_WAITING = 64
+#: Of one account, in the thread of those who are known; more go with the strangers.
+OF_ONE_ACCOUNT = 4
 
 Result = TypeVar("Result")
 
@@ -52,21 +55,32 @@ class Passwords:
     def __init__(self) -> None:
         self._known = _Lane("known")
         self._strangers = _Lane("strangers")
+        self._underway: Counter[str] = Counter()
         self._nobody = HASHER.hash(secrets.token_urlsafe(32))
 
-    async def matches(self, stored: str | None, password: str, *, known: bool) -> bool:
+    async def matches(self, user_id: str, stored: str | None, password: str, *, known: bool) -> bool:
         """Whether the password belongs to the hash; None is nobody's hash, which takes the same time and never matches."""
-        lane = self._known if known else self._strangers
-        right = await lane.run(_matches, stored or self._nobody, password)
+        right = await self._run(user_id, known, _matches, stored or self._nobody, password)
         return right and stored is not None
 
-    async def accepted(self, password: str, email: str, name: str, pointer: str) -> None:
+    async def accepted(self, user_id: str, password: str, email: str, name: str, pointer: str, *, known: bool) -> None:
         """Raises Problem 422 at `pointer` for a password that is not good enough for this person."""
-        await self._known.run(check, password, email, name, pointer)
+        await self._run(user_id, known, check, password, email, name, pointer)
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, user_id: str, password: str, *, known: bool) -> str:
         """The hash to be stored."""
-        return await self._known.run(_hash, password)
+        return await self._run(user_id, known, _hash, password)
+
+    async def _run(self, user_id: str, known: bool, work: Callable[..., Result], *arguments: object) -> Result:
+        if not known or self._underway[user_id] >= OF_ONE_ACCOUNT:
+            return await self._strangers.run(work, *arguments)
+        self._underway[user_id] += 1
+        try:
+            return await self._known.run(work, *arguments)
+        finally:
+            self._underway[user_id] -= 1
+            if not self._underway[user_id]:
+                del self._underway[user_id]
 
     def stop(self) -> None:
         self._known.stop()

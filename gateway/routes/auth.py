@@ -39,7 +39,7 @@ async def login(call: Call) -> Answer:
     turn = await services.pace.turn(account, device.address, [place for place in device.places if place in known])
     usable = stored if user is not None and user.active else None
     grant = None
-    if await services.passwords.matches(usable, body.password, known=turn.known) and user is not None:
+    if await services.passwords.matches(user_id, usable, body.password, known=turn.known) and user is not None:
         services.proofs.spend(proof)
         device = device.with_cookie(known)
         grant = await services.grants.open(user, device, stored)

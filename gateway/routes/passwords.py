@@ -7,7 +7,7 @@ from gateway.http.answers import NO_CONTENT, Answer
 from gateway.http.bodies import read_body
 from gateway.http.call import Call
 from gateway.http.describe import Group
-from gateway.http.problems import Problem, invalid_at
+from gateway.http.problems import invalid_at
 from gateway.identity import invitations
 from gateway.models.bodies import FirstPasswordBody, PasswordBody
 from gateway.sql import credentials
@@ -21,14 +21,15 @@ async def change(call: Call) -> Answer:
     caller, services = call.caller, call.services
     body = await read_body(call, PasswordBody)
     user = caller.user
-    await services.passwords.accepted(body.new, user.email, user.name, "/new")
     if body.new == body.current:
         raise invalid_at("/new", "is the password that you have; choose another one")
     turn = await services.pace.turn(user.email.lower(), call.address, [caller.session_id.encode()])
+    known = turn.known
+    await services.passwords.accepted(user.id, body.new, user.email, user.name, "/new", known=known)
     stored, _ = await credentials.standing(services.database, user.id, ())
     ended = None
-    if stored is not None and await services.passwords.matches(stored, body.current, known=turn.known):
-        after = await services.passwords.hash(body.new)
+    if stored is not None and await services.passwords.matches(user.id, stored, body.current, known=known):
+        after = await services.passwords.hash(user.id, body.new, known=known)
         ended = await credentials.change(services.database, user.id, stored, after, caller.session_id)
     if ended is None:
         services.security.note(call, "password-change-failed", user.id, roles=user.roles, code="invalid")
@@ -45,12 +46,7 @@ async def first(call: Call) -> Answer:
     services = call.services
     body = await read_body(call, FirstPasswordBody)
     turn = await services.pace.turn_of_address(call.address)
-    try:
-        user = await invitations.redeem(services, body.token, body.new)
-    except Problem as problem:
-        if problem.status != 401:
-            await services.pace.right(turn)
-        raise
+    user = await invitations.redeem(services, body.token, body.new)
     await services.pace.right(turn)
     await services.security.record(call, "first-password-set", user.id, roles=user.roles)
     return NO_CONTENT

@@ -45,7 +45,8 @@ WHERE user_id = $1 AND id IS DISTINCT FROM $2::uuid AND revoked_at IS NULL RETUR
 _TRIM_PLACES = """
 DELETE FROM identity.known_places WHERE user_id = $1 AND place IN (
   SELECT place FROM identity.known_places WHERE user_id = $1 ORDER BY seen_at DESC OFFSET 100)"""
-_FORGET_PLACES = "DELETE FROM identity.known_places WHERE session_id = ANY($1::uuid[])"
+_FORGET_PLACES = "DELETE FROM identity.known_places WHERE session_id = $1::uuid"
+_FORGET_ALL_PLACES = "DELETE FROM identity.known_places WHERE user_id = $1 AND session_id IS DISTINCT FROM $2::uuid"
 
 _IS_ALIVE = "SELECT revoked_at IS NULL AND expires_at > now() FROM identity.sessions WHERE id = $1::uuid"
 
@@ -62,7 +63,9 @@ WHERE revoked_at IS NOT NULL
   AND revoked_at > coalesce($1::timestamptz - interval '5 seconds', now() - make_interval(secs => $2))"""
 
 # A token of a session that is not there is refused like one of a session that has ended.
-_FORGET = "DELETE FROM identity.sessions WHERE least(expires_at, revoked_at) < now() - interval '1 day'"
+_FORGET = """
+DELETE FROM identity.sessions
+WHERE expires_at < now() - interval '1 day' OR revoked_at < now() - interval '1 day'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ async def use(database: Database, shown: Presented, retry_seconds: float) -> Use
         )
         if not retry:
             await connection.execute(_REVOKE, session_id)
-            await connection.execute(_FORGET_PLACES, [session_id])
+            await connection.execute(_FORGET_PLACES, session_id)
         return Used(session_id, user_id, expires, row["used_at"], jkt, reused=not retry)
 
 
@@ -161,7 +164,7 @@ async def end(database: Database, session_id: str, user_id: str) -> bool:
     async with database.connection() as connection, connection.transaction():
         if not await connection.fetchval(_END, session_id, user_id):
             return False
-        await connection.execute(_FORGET_PLACES, [session_id])
+        await connection.execute(_FORGET_PLACES, session_id)
         return True
 
 
@@ -174,7 +177,7 @@ async def end_sessions(database: Database, user_id: str) -> list[str]:
 async def end_all(connection: Any, user_id: str, keep: str | None = None) -> list[str]:
     """`end_sessions` within a transaction; `keep` stays."""
     ended = [row[0] for row in await connection.fetch(_END_ALL, user_id, keep)]
-    await connection.execute(_FORGET_PLACES, ended)
+    await connection.execute(_FORGET_ALL_PLACES, user_id, keep)
     return ended
 
 

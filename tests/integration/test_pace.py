@@ -5,26 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 from gateway.http.problems import Problem
 from gateway.identity.pace import ACCOUNT, ADDRESS, LONGEST_WAIT, PLACE, Pace, Turn
 from gateway.sql.database import Database
+from tests.as_gateway import as_gateway
 from tests.stack import Stack
 
 PHONE = b"the owner's phone"
 HERE = "192.0.2.1"
-
-
-@asynccontextmanager
-async def database(stack: Stack) -> AsyncIterator[Database]:
-    found = Database(stack.home.database_url("gateway"))
-    await found.start()
-    try:
-        yield found
-    finally:
-        await found.stop()
 
 
 def account() -> str:
@@ -45,14 +34,6 @@ async def get(pace: Pace, who: str, where: str, *places: bytes) -> Turn | None:
         return None
 
 
-def run(stack: Stack, test: Callable[[Database], Awaitable[None]]) -> None:
-    async def whole() -> None:
-        async with database(stack) as found:
-            await test(found)
-
-    asyncio.run(whole())
-
-
 def test_guesses_at_once_from_everywhere_and_through_two_gateways_get_no_more_turns_than_one(stack: Stack) -> None:
     """Otherwise a thousand guesses at once, or as many addresses or gateways, would make guessing fast."""
 
@@ -65,7 +46,7 @@ def test_guesses_at_once_from_everywhere_and_through_two_gateways_get_no_more_tu
         passed = time.monotonic() - started
         assert ACCOUNT.free <= len(turns) <= ACCOUNT.free + (LONGEST_WAIT + passed) / ACCOUNT.step
 
-    run(stack, test)
+    as_gateway(stack, test)
 
 
 def test_strangers_do_not_slow_the_owners_device_and_it_has_a_limit_of_its_own(stack: Stack) -> None:
@@ -89,7 +70,7 @@ def test_strangers_do_not_slow_the_owners_device_and_it_has_a_limit_of_its_own(s
         assert other.known, "who knows the device id has taken the turns of the cookie too"
         await flood
 
-    run(stack, test)
+    as_gateway(stack, test)
 
 
 def test_who_was_right_gets_the_turn_back(stack: Stack) -> None:
@@ -104,7 +85,7 @@ def test_who_was_right_gets_the_turn_back(stack: Stack) -> None:
             await pace.right(turn)
         assert time.monotonic() - started < ADDRESS.free * ADDRESS.step
 
-    run(stack, test)
+    as_gateway(stack, test)
 
 
 def test_one_address_is_slowed_on_all_accounts_and_the_accounts_are_not(stack: Stack) -> None:
@@ -120,4 +101,4 @@ def test_one_address_is_slowed_on_all_accounts_and_the_accounts_are_not(stack: S
         assert None not in others
         assert time.monotonic() - started < LONGEST_WAIT
 
-    run(stack, test)
+    as_gateway(stack, test)
