@@ -74,7 +74,15 @@ def document() -> dict[str, Any]:
     )
     components = found.setdefault("components", {})
     components.setdefault("schemas", {}).update(_bodies(ENDPOINTS))
-    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    components["securitySchemes"] = {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A token that is bound to a key (`token_type` DPoP, RFC 9449) goes under the scheme `DPoP`, "
+            "with a proof of that key in the header `DPoP`.",
+        }
+    }
     return found
 
 

@@ -37,6 +37,8 @@ async def login(call: Call) -> Answer:
     user_id = NOBODY if user is None else user.id
     stored, known = await credentials.standing(services.database, user_id, device.places)
     turn = await services.pace.turn(account, device.address, [place for place in device.places if place in known])
+    # As the account is after the wait.
+    user = services.catalog.users.get(user_id)
     usable = stored if user is not None and user.active else None
     grant = None
     if await services.passwords.matches(user_id, usable, body.password, known=turn.known) and user is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.sql.database import Database
 from gateway.sql.sessions import end_all
 
+# All that locks does so in one order: link, password, sessions, places.
 _STANDING = """
 SELECT (SELECT password_hash FROM identity.credentials WHERE user_id = $1),
        ARRAY(SELECT place FROM identity.known_places WHERE user_id = $1 AND place = ANY($2::bytea[]))"""
@@ -18,6 +19,7 @@ ON CONFLICT (user_id) DO UPDATE SET password_hash = excluded.password_hash, chan
 _CHANGE = """
 UPDATE identity.credentials SET password_hash = $2, changed_at = clock_timestamp()
 WHERE user_id = $1 AND password_hash = $3 RETURNING true"""
+_LOCK_INVITATION = "SELECT FROM identity.invitations WHERE user_id = $1 FOR UPDATE"
 _INVITE = """
 INSERT INTO identity.invitations (user_id, token_hash, expires_at)
 VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
@@ -28,7 +30,9 @@ _REDEEM = """
 DELETE FROM identity.invitations WHERE token_hash = $1 AND expires_at > clock_timestamp() RETURNING user_id"""
 _UNINVITE = "DELETE FROM identity.invitations WHERE user_id = $1"
 _FORGET_INVITATIONS = "DELETE FROM identity.invitations WHERE expires_at < now()"
-_FORGET_PLACES = "DELETE FROM identity.known_places WHERE seen_at < now() - interval '90 days'"
+_FORGET_PLACES = """
+DELETE FROM identity.known_places WHERE (user_id, place) IN (
+  SELECT user_id, place FROM identity.known_places WHERE seen_at < now() - interval '90 days' FOR UPDATE SKIP LOCKED)"""
 
 
 async def standing(database: Database, user_id: str, places: Sequence[bytes]) -> tuple[str | None, set[bytes]]:
@@ -46,6 +50,7 @@ async def put(database: Database, user_id: str, password_hash: str) -> list[str]
 async def change(database: Database, user_id: str, before: str, after: str, session_id: str) -> list[str] | None:
     """Replace the hash `before`; sessions but this one end, and links are void. None: another change came first."""
     async with database.connection() as connection, connection.transaction():
+        await connection.execute(_LOCK_INVITATION, user_id)
         if not await connection.fetchval(_CHANGE, user_id, after, before):
             return None
         await connection.execute(_UNINVITE, user_id)
@@ -78,6 +83,6 @@ async def forget_old(database: Database) -> None:
 
 
 async def _put(connection: Any, user_id: str, password_hash: str) -> list[str]:
-    await connection.execute(_PUT, user_id, password_hash)
     await connection.execute(_UNINVITE, user_id)
+    await connection.execute(_PUT, user_id, password_hash)
     return await end_all(connection, user_id)

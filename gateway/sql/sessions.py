@@ -41,12 +41,19 @@ WHERE id = $1::uuid AND user_id = $2 AND revoked_at IS NULL AND expires_at > now
 _END_ALL = """
 UPDATE identity.sessions SET revoked_at = clock_timestamp()
 WHERE user_id = $1 AND id IS DISTINCT FROM $2::uuid AND revoked_at IS NULL RETURNING id::text"""
-# One that keeps no cookie comes with a new place each time.
+# Who keeps no cookie comes with a new place each time. Places are locked in their order, or not waited for: see `_INSERT`.
 _TRIM_PLACES = """
 DELETE FROM identity.known_places WHERE user_id = $1 AND place IN (
-  SELECT place FROM identity.known_places WHERE user_id = $1 ORDER BY seen_at DESC OFFSET 100)"""
-_FORGET_PLACES = "DELETE FROM identity.known_places WHERE session_id = $1::uuid"
-_FORGET_ALL_PLACES = "DELETE FROM identity.known_places WHERE user_id = $1 AND session_id IS DISTINCT FROM $2::uuid"
+  SELECT place FROM identity.known_places WHERE user_id = $1 AND seen_at < (
+    SELECT seen_at FROM identity.known_places WHERE user_id = $1 ORDER BY seen_at DESC OFFSET 100 LIMIT 1)
+  FOR UPDATE SKIP LOCKED)"""
+_FORGET_PLACES = """
+DELETE FROM identity.known_places WHERE (user_id, place) IN (
+  SELECT user_id, place FROM identity.known_places WHERE session_id = $1::uuid ORDER BY place FOR UPDATE)"""
+_FORGET_ALL_PLACES = """
+DELETE FROM identity.known_places WHERE user_id = $1 AND place IN (
+  SELECT place FROM identity.known_places WHERE user_id = $1 AND session_id IS DISTINCT FROM $2::uuid
+  ORDER BY place FOR UPDATE)"""
 
 _IS_ALIVE = "SELECT revoked_at IS NULL AND expires_at > now() FROM identity.sessions WHERE id = $1::uuid"
 

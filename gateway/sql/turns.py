@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from gateway.sql.database import Database
 
 _TAKE = "SELECT identity.take_turn($1::bytea[], $2::float8[], $3::float8[], $4)"
+# Rows are locked in the order of keys here too, and cleaning waits for nobody: so nothing waits in a circle.
 _GIVE_BACK = """
+WITH locked AS (SELECT key FROM identity.turns WHERE key = ANY($1::bytea[]) ORDER BY key FOR UPDATE)
 UPDATE identity.turns t SET due = t.due - make_interval(secs => a.step)
-FROM unnest($1::bytea[], $2::float8[]) AS a (key, step) WHERE t.key = a.key"""
-_FORGET = "DELETE FROM identity.turns WHERE due < now()"
+FROM locked JOIN unnest($1::bytea[], $2::float8[]) AS a (key, step) USING (key) WHERE t.key = locked.key"""
+_FORGET = """
+DELETE FROM identity.turns WHERE key IN (SELECT key FROM identity.turns WHERE due < now() FOR UPDATE SKIP LOCKED)"""
 
 
 async def take(

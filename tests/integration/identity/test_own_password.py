@@ -6,16 +6,22 @@ import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import asyncpg
 import httpx
 import pytest
 
-from gateway.identity.invitations import make
+from gateway.http.problems import Problem
+from gateway.identity.invitations import make, set_password
 from gateway.identity.pace import PLACE
+from gateway.identity.passwords import Passwords
+from gateway.identity.revocations import Revocations
+from gateway.services import Services
 from gateway.sql import credentials, sessions
 from gateway.sql.database import Database
+from schemas.reference import User
 from tests import shapes
 from tests.as_gateway import as_gateway
 from tests.client import PASSWORD, Api, bearer
@@ -175,6 +181,29 @@ def test_a_link_sets_the_first_password_once(
         "the link is not on record",
     )
     assert house.run("users", "invite", who).returncode == 1
+
+
+def test_an_administrator_may_give_the_first_password(
+    house: Stack, gateways: tuple[Api, Api], somebody: Callable[..., str]
+) -> None:
+    """Otherwise a password that anybody would guess could be given, or the one before would still work."""
+    who = somebody()
+    before = gateways[0].login(who).json()
+    user = User(id=who, version=1, email=f"{who}@athena.test", name="Olga Orlova", roles=("sales",), department_id="hq")
+
+    async def give(database: Database) -> None:
+        services = SimpleNamespace(database=database, passwords=Passwords(), revocations=Revocations(database))
+        with pytest.raises(Problem) as caught:
+            await set_password(cast(Services, services), user, "Orlova.Olga1")
+        assert (caught.value.status, caught.value.errors[0]["pointer"]) == (422, "/password")
+        await set_password(cast(Services, services), user, NEW)
+        services.passwords.stop()
+
+    as_gateway(house, give)
+    shapes.refused(gateways[1].login(who), 401, "unauthenticated")
+    shapes.answer(gateways[1].login(who, NEW), 200, shapes.grant)
+    again = gateways[0].post(None, "/auth/refresh", {"refresh_token": before["refresh_token"]})
+    shapes.refused(again, 401, "unauthenticated")
 
 
 def test_the_tokens_of_links_are_not_in_the_database(house: Stack, somebody: Callable[..., str]) -> None:
