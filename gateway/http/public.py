@@ -13,7 +13,7 @@ class PublicUrl:
 
     def __init__(self, url: str, host: str, port: int) -> None:
         """Raises SystemExit for what is no base URL."""
-        self.url = (url or f"http://{host}:{port}").rstrip("/")
+        self.url = (url or f"http://{f'[{host}]' if ':' in host else host}:{port}").rstrip("/")
         parts = _parts(self.url)
         if parts is None or "?" in self.url or "#" in self.url or "@" in self.url:
             raise SystemExit(f"ATHENA_PUBLIC_URL must be such as https://budget.example.com; found {url!r}.")

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway import metrics
@@ -56,9 +56,8 @@ class Turn:
 class Pace:
     """Hands out turns. In this process it remembers which keys have none for now, so that a flood does not reach PostgreSQL."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
         self._closed: OrderedDict[bytes, float] = OrderedDict()
         self._waiting = 0
 
@@ -91,7 +90,7 @@ class Pace:
 
     async def _take(self, keys: dict[bytes, Rate], *, longest: float, known: bool) -> Turn | float:
         """A turn, or the seconds until there may be one."""
-        now = self._clock()
+        now = time.monotonic()
         shut = max(self._closed.get(key, 0.0) for key in keys) - now
         if shut > 0:
             return shut

@@ -7,7 +7,7 @@ import unicodedata
 
 from zxcvbn import zxcvbn
 
-from gateway.http.problems import Problem, invalid_at
+from gateway.http.problems import invalid_at
 
 SHORTEST = 12
 LONGEST = 128
@@ -30,16 +30,18 @@ def check(password: str, email: str, name: str, pointer: str) -> None:
     """Takes up to 50 ms of CPU: call it in a thread. Raises Problem 422 with the pointer."""
     text = normal(password)
     if not SHORTEST <= len(text) <= LONGEST:
-        raise _refused(pointer, f"must have {SHORTEST} to {LONGEST} characters")
+        raise invalid_at(pointer, f"must have {SHORTEST} to {LONGEST} characters")
     words = _words(email, name)
     own = _plain(text)
     for word in sorted(words, key=len, reverse=True):
         own = own.replace(word, "")
     if len(own) < LEAST_OWN:
-        raise _refused(pointer, "is little more than your name, your address or the product's name; choose another one")
+        raise invalid_at(
+            pointer, "is little more than your name, your address or the product's name; choose another one"
+        )
     score: int = zxcvbn(text[:_LOOKED_AT], user_inputs=sorted(words))["score"]
     if score < LEAST_SCORE:
-        raise _refused(
+        raise invalid_at(
             pointer, "is easy to guess: a common password, a name, a date, a row or a repetition; choose another one"
         )
 
@@ -52,7 +54,3 @@ def _words(email: str, name: str) -> set[str]:
 def _plain(text: str) -> str:
     """Small letters without accents."""
     return "".join(one for one in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(one))
-
-
-def _refused(pointer: str, detail: str) -> Problem:
-    return invalid_at(pointer, detail)

@@ -21,8 +21,9 @@ from gateway.identity.password_rules import check, normal
 
 #: OWASP's first choice of argon2id parameters: 46 MiB, one pass, one lane.
 HASHER = PasswordHasher(time_cost=1, memory_cost=47104, parallelism=1)
-#: About 50 ms each: whoever is let in waits 3 s at most.
+#: About 50 ms each: whoever is let in waits 3 s, and on a machine that is too busy as long as this, in seconds.
 MAX_WAITING = 64
+LONGEST = 10.0
 #: Of one account, in the thread of those who are known; more go with the strangers.
 OF_ONE_ACCOUNT = 4
 
@@ -41,7 +42,11 @@ class _Lane:
             raise unavailable("Too many sign-ins at once.", retry_after=2)
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+            # What has not begun by then does not begin any more.
+            async with asyncio.timeout(LONGEST):
+                return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+        except TimeoutError:
+            raise unavailable("Sign-ins take too long at this moment.", retry_after=2) from None
         finally:
             self._waiting -= 1
 
@@ -58,29 +63,29 @@ class Passwords:
         self._underway: Counter[str] = Counter()
         self._nobody = HASHER.hash(secrets.token_urlsafe(32))
 
-    async def matches(self, user_id: str, stored: str | None, password: str, *, known: bool) -> bool:
+    async def matches(self, account: str, stored: str | None, password: str, *, known: bool) -> bool:
         """Whether the password belongs to the hash; None is nobody's hash, which takes the same time and never matches."""
-        right = await self._run(user_id, known, _matches, stored or self._nobody, password)
+        right = await self._run(account, known, _matches, stored or self._nobody, password)
         return right and stored is not None
 
-    async def accepted(self, user_id: str, password: str, email: str, name: str, pointer: str, *, known: bool) -> None:
+    async def accepted(self, account: str, password: str, email: str, name: str, pointer: str, *, known: bool) -> None:
         """Raises Problem 422 at `pointer` for a password that is not good enough for this person."""
-        await self._run(user_id, known, check, password, email, name, pointer)
+        await self._run(account, known, check, password, email, name, pointer)
 
-    async def hash(self, user_id: str, password: str, *, known: bool) -> str:
+    async def hash(self, account: str, password: str, *, known: bool) -> str:
         """The hash to be stored."""
-        return await self._run(user_id, known, _hash, password)
+        return await self._run(account, known, _hash, password)
 
-    async def _run(self, user_id: str, known: bool, work: Callable[..., Result], *arguments: object) -> Result:
-        if not known or self._underway[user_id] >= OF_ONE_ACCOUNT:
+    async def _run(self, account: str, known: bool, work: Callable[..., Result], *arguments: object) -> Result:
+        if not known or self._underway[account] >= OF_ONE_ACCOUNT:
             return await self._strangers.run(work, *arguments)
-        self._underway[user_id] += 1
+        self._underway[account] += 1
         try:
             return await self._known.run(work, *arguments)
         finally:
-            self._underway[user_id] -= 1
-            if not self._underway[user_id]:
-                del self._underway[user_id]
+            self._underway[account] -= 1
+            if not self._underway[account]:
+                del self._underway[account]
 
     def stop(self) -> None:
         self._known.stop()

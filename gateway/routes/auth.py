@@ -33,12 +33,12 @@ async def login(call: Call) -> Answer:
     proof = services.proofs.at_sign_in(call)
     device = Device.of(call, body.device_id, proof.jkt if proof else None)
     account = body.email.strip().lower()
-    user = services.catalog.users.get(services.catalog.users_by_email.get(account, ""))
-    user_id = NOBODY if user is None else user.id
+    id_ = services.catalog.users_by_email.get(account)
+    user_id = NOBODY if id_ is None else id_
     stored, known = await credentials.standing(services.database, user_id, device.places)
     turn = await services.pace.turn(account, device.address, [place for place in device.places if place in known])
     # As the account is after the wait.
-    user = services.catalog.users.get(user_id)
+    user = None if id_ is None else services.catalog.users.get(id_)
     usable = stored if user is not None and user.active else None
     grant = None
     if await services.passwords.matches(user_id, usable, body.password, known=turn.known) and user is not None:

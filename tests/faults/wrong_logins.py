@@ -33,6 +33,8 @@ PROMISE = 5.0
 AT_ONCE = 100
 OWNERS_PAUSE = 0.5
 DEVICE = {"device_id": "the owner's phone"}
+#: In place of a status: no answer within 30 s.
+UNANSWERED = 0
 TIME_OUT = aiohttp.ClientTimeout(total=30)
 
 
@@ -122,10 +124,13 @@ async def attack(base: str, attempts: int, sources: list[str], accounts: Iterato
     async def worker() -> None:
         for number, found, account in work:
             body = {"email": f"{account}@athena.test", "password": f"wrong password {number}", **DEVICE}
-            async with found.post(f"{base}{API}/auth/login", json=body) as answer:
-                phase.answers[answer.status] += 1
-                if answer.status == 401:
-                    phase.checked[account] += 1
+            try:
+                async with found.post(f"{base}{API}/auth/login", json=body) as answer:
+                    status = answer.status
+            except TimeoutError:
+                status = UNANSWERED
+            phase.answers[status] += 1
+            phase.checked[account] += status == 401
 
     try:
         await asyncio.gather(*(worker() for _ in range(AT_ONCE)))

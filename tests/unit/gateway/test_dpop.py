@@ -96,6 +96,7 @@ ATTACKS: dict[str, Callable[[], str]] = {
     "no JWT": lambda: "nonsense",
     "four parts": lambda: made() + ".x",
     "oversize": lambda: made(filler="x" * 3000),
+    "nested beyond all depth": lambda: base64url(b'{"jwk":' + b"[" * 1400) + ".e30.x",
     "an access token": lambda: made(header={"typ": "at+jwt"}),
     "no type": lambda: made(header={"typ": "JWT"}),
     "type in capitals": lambda: made(header={"typ": "DPOP+JWT"}),
@@ -196,6 +197,15 @@ def test_one_key_cannot_fill_the_memory_for_all() -> None:
     with pytest.raises(Problem):
         replays.spend("greedy", "more")
     assert replays.spend("modest", "one")
+
+
+def test_without_a_setting_it_is_where_the_gateway_listens() -> None:
+    """A developer's client would be refused, or anybody's `Host` believed."""
+    local = PublicUrl("", "127.0.0.1", 8000)
+    assert local.names("http://127.0.0.1:8000/a", "/a")
+    assert local.names("http://localhost:8000/a", "/a")
+    assert not local.names("http://evil.example:8000/a", "/a")
+    assert PublicUrl("", "::1", 8000).names("http://[::1]:8000/a", "/a")
 
 
 @pytest.mark.parametrize(
