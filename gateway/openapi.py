@@ -118,8 +118,9 @@ def _extra(endpoint: Endpoint) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
     ]
     parameters += [
-        {"name": each.name, "in": "query", "required": False, "description": each.describes, "schema": each.schema}
-        for each in endpoint.query
+        {"name": each.name, "in": place, "required": False, "description": each.describes, "schema": each.schema}
+        for place, named in (("query", endpoint.query), ("header", endpoint.headers))
+        for each in named
     ]
     if endpoint.command:
         parameters += _COMMAND_HEADERS

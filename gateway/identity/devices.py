@@ -12,12 +12,14 @@ import re
 import secrets
 from dataclasses import dataclass, replace
 
+from gateway.http import cookies
 from gateway.http.call import Call
 
 #: How long a device is known after its last sign-in.
 KNOWN_DAYS = 90
 LONGEST_USER_AGENT = 200
 _ODD = re.compile(r"[^ -~\xa0-\xff]")
+_COOKIE = "device"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -67,9 +69,7 @@ class Device:
 
 def set_cookie(call: Call, device: Device) -> tuple[bytes, bytes]:
     """The header that gives the device its cookie."""
-    secure = "; Secure" if call.services.public.secure else ""
-    text = f"{_name(call)}={device.cookie}; Path=/; Max-Age={KNOWN_DAYS * 86400}{secure}; HttpOnly; SameSite=Strict"
-    return b"set-cookie", text.encode()
+    return cookies.write(call, _COOKIE, device.cookie or "", KNOWN_DAYS * 86400)
 
 
 def network_of(address: str) -> str:
@@ -85,17 +85,9 @@ def network_of(address: str) -> str:
     return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
 
 
-def _name(call: Call) -> str:
-    """Browsers take the prefix over HTTPS alone, and then from this host alone."""
-    return "__Host-athena-device" if call.services.public.secure else "athena-device"
-
-
 def _cookie(call: Call) -> str | None:
-    for part in (call.text_header(b"cookie") or "")[:4096].split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == _name(call):
-            return value if _TOKEN.fullmatch(value) else None
-    return None
+    value = cookies.read(call, _COOKIE)
+    return value if value is not None and _TOKEN.fullmatch(value) else None
 
 
 def _place(kind: str, value: str) -> bytes:

@@ -119,7 +119,7 @@ class Grant(Shape):
     access_token: str
     token_type: Literal["Bearer", "DPoP"]
     expires_in: Annotated[int, Field(ge=1)]
-    refresh_token: str
+    refresh_token: str | None
 
 
 class Session(Shape):

@@ -32,9 +32,11 @@ class LoginBody(Wire):
 
 
 class RefreshBody(Wire):
-    """`device_id` as given when signing in: another device that presents the token is then told apart."""
+    """`device_id` as given when signing in: another device that presents the token is then told apart. A browser's token comes
+    in its cookie; everybody else must send one.
+    """
 
-    refresh_token: OneTimeToken
+    refresh_token: OneTimeToken | None = None
     device_id: DeviceId | None = None
 
 
