@@ -74,7 +74,15 @@ def document() -> dict[str, Any]:
     )
     components = found.setdefault("components", {})
     components.setdefault("schemas", {}).update(_bodies(ENDPOINTS))
-    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    components["securitySchemes"] = {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A token that is bound to a key (`token_type` DPoP, RFC 9449) goes under the scheme `DPoP`, "
+            "with a proof of that key in the header `DPoP`.",
+        }
+    }
     return found
 
 
@@ -110,8 +118,9 @@ def _extra(endpoint: Endpoint) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
     ]
     parameters += [
-        {"name": each.name, "in": "query", "required": False, "description": each.describes, "schema": each.schema}
-        for each in endpoint.query
+        {"name": each.name, "in": place, "required": False, "description": each.describes, "schema": each.schema}
+        for place, named in (("query", endpoint.query), ("header", endpoint.headers))
+        for each in named
     ]
     if endpoint.command:
         parameters += _COMMAND_HEADERS

@@ -16,7 +16,9 @@ from aiokafka.errors import KafkaError
 from gateway.backpressure import Backpressure
 from gateway.http.cursors import Cursors
 from gateway.http.problems import Problem
+from gateway.http.public import PublicUrl
 from gateway.identity.callers import Callers
+from gateway.identity.dpop import Proofs
 from gateway.identity.grants import Grants
 from gateway.identity.pace import Pace
 from gateway.identity.passwords import Passwords
@@ -24,7 +26,7 @@ from gateway.identity.revocations import Revocations
 from gateway.identity.tokens import Tokens
 from gateway.limits import Limits
 from gateway.openapi import document
-from gateway.sql import commands
+from gateway.sql import commands, credentials, sessions, turns
 from gateway.sql.database import Database
 from gateway.streams.issued import Issued
 from gateway.streams.lag import WorkerLag
@@ -58,11 +60,13 @@ class Services:
         self.outcomes = Outcomes(bootstrap, settings.partitions)
         self.follower = ReferenceFollower(bootstrap, self.catalog)
         self.tokens = Tokens(keys, settings.token_issuer, settings.token_audience)
+        self.public = PublicUrl(settings.public_url, settings.gateway_host, settings.gateway_port)
+        self.proofs = Proofs(self.public)
         self.revocations = Revocations(self.database)
-        self.callers = Callers(self.tokens, self.revocations, self.catalog)
+        self.callers = Callers(self.tokens, self.proofs, self.revocations, self.catalog)
         self.grants = Grants(self.database, self.tokens, key)
         self.passwords = Passwords()
-        self.pace = Pace()
+        self.pace = Pace(self.database)
         self.security = SecurityLog(self.producer)
         self.issued = Issued(self.database)
         self.backpressure = Backpressure(settings.backpressure_lag)
@@ -159,8 +163,9 @@ class Services:
         self.started = True
         log.info("the gateway is ready", reference_offset=self.catalog.offset)
         while True:
-            with contextlib.suppress(Problem):
-                await commands.forget_old(self.database)
+            for table in (commands, sessions, credentials, turns):
+                with contextlib.suppress(Problem):
+                    await table.forget_old(self.database)
             await asyncio.sleep(_CLEANING_SECONDS)
 
 

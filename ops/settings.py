@@ -40,6 +40,10 @@ class Settings(BaseSettings):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(9100, description="port of the Prometheus endpoint")
     gateway_host: str = Field("127.0.0.1", description="address the gateway listens on")
     gateway_port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="port the gateway listens on")
+    public_url: str = Field(
+        "",
+        description="gateway: the address that clients call, such as https://budget.example.com; none: the one it listens on",
+    )
     token_keys: SecretStr = Field(
         SecretStr(""), description="gateway: JSON list of Ed25519 private JWKs with kid; the first one signs"
     )

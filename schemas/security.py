@@ -15,7 +15,8 @@ NOBODY = "anonymous"
 class SecurityEvent(Stored):
     """Keyed by `user_id`; the worker chains it under `session:<user_id>`.
 
-    `action` is such as `login`, `login-failed`, `logout`, `refresh`, `refresh-reused`, `access-denied`.
+    `action` is such as `login`, `login-failed`, `logout`, `refresh-reused`, `session-ended`, `password-changed`,
+    `password-change-failed`, `first-password-set`, `invited`, `access-denied`.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -39,8 +39,10 @@ class Api:
                 self._tokens[who] = (time.monotonic(), token)
         return token
 
-    def login(self, who: str, password: str = PASSWORD) -> httpx.Response:
-        return self.http.post(f"{API}/auth/login", json={"email": f"{who}@athena.test", "password": password})
+    def login(self, who: str, password: str = PASSWORD, **more: Any) -> httpx.Response:
+        """Sign in; `more` goes into the body."""
+        body = {"email": f"{who}@athena.test", "password": password, **more}
+        return self.http.post(f"{API}/auth/login", json=body)
 
     def call(
         self,
@@ -92,6 +94,11 @@ class Api:
         answer = self.get(who, f"/requests/{request['id']}", min_version=version or request["version"])
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+
+def bearer(grant: dict[str, Any]) -> dict[str, str]:
+    """The header that uses a grant's access token."""
+    return {"Authorization": f"Bearer {grant['access_token']}"}
 
 
 def submission(**fields: Any) -> dict[str, Any]:

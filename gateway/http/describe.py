@@ -18,7 +18,7 @@ Handler = Callable[[Call], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query parameter."""
+    """A query parameter, or a header."""
 
     name: str
     schema: dict[str, Any]
@@ -37,6 +37,7 @@ class Endpoint:
     body: type[BaseModel] | None
     body_required: bool
     query: Sequence[Query]
+    headers: Sequence[Query]
     answers: Mapping[int, type[BaseModel] | None]
     problems: frozenset[int]
     command: bool
@@ -70,6 +71,7 @@ class Group:
         body: type[BaseModel] | None = None,
         body_required: bool = True,
         query: Sequence[Query] = (),
+        headers: Sequence[Query] = (),
         problems: Sequence[int] = (),
         command: bool = False,
         yaml: bool = False,
@@ -98,7 +100,7 @@ class Group:
         def declare(handler: Handler) -> Handler:
             self.endpoints.append(
                 Endpoint(
-                    method, self.prefix + path, handler, self.tag, access, body, body_required, query, answers,
+                    method, self.prefix + path, handler, self.tag, access, body, body_required, query, headers, answers,
                     frozenset(statuses), command, yaml,
                 )
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""From an `Authorization` header to a person: token, session, account and roles, each as they are now."""
+"""From an `Authorization` header to a person: token, key, session, account and roles, each as they are now."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.http.access import Access
 from gateway.http.call import Call
 from gateway.http.problems import forbidden, unauthenticated
+from gateway.identity.dpop import Proofs, bad_binding
 from gateway.identity.revocations import Revocations
 from gateway.identity.tokens import Claims, TokenError, Tokens
 from schemas.catalog import Catalog
@@ -38,22 +39,29 @@ class Caller:
 class Callers:
     """Verifies each token once and remembers its claims until it expires; everything else is checked in each call."""
 
-    def __init__(self, tokens: Tokens, revocations: Revocations, catalog: Catalog) -> None:
+    def __init__(self, tokens: Tokens, proofs: Proofs, revocations: Revocations, catalog: Catalog) -> None:
         self._tokens = tokens
+        self._proofs = proofs
         self._revocations = revocations
         self._catalog = catalog
         self._verified: dict[bytes, Claims] = {}
 
-    async def identify(self, authorization: bytes | None) -> Caller:
+    async def identify(self, call: Call) -> Caller:
         """The caller. Raises Problem 401, or 503 when it cannot be found out whether the session still stands."""
-        if authorization is None:
+        scheme, _, given = (call.raw_headers.get(b"authorization") or b"").partition(b" ")
+        token, bound = given.strip(), scheme.lower() == b"dpop"
+        if not bound and scheme.lower() != b"bearer":
             raise unauthenticated()
-        claims = self._verified.get(authorization)
+        claims = self._verified.get(token)
         if claims is None:
-            claims = self._verify(authorization)
+            claims = self._verify(token)
         elif claims.expires <= time.time():
-            self._verified.pop(authorization, None)
+            self._verified.pop(token, None)
             raise unauthenticated()
+        if bound != (claims.jkt is not None):
+            raise bad_binding()
+        if claims.jkt is not None:
+            self._proofs.of_call(call, token.decode("ascii"), claims.jkt)
         if await self._revocations.is_revoked(claims.session_id):
             raise unauthenticated()
         user = self._catalog.users.get(claims.user_id)
@@ -61,17 +69,14 @@ class Callers:
             raise unauthenticated()
         return Caller(user, claims.roles.intersection(user.roles), claims.session_id)
 
-    def _verify(self, authorization: bytes) -> Claims:
-        scheme, _, token = authorization.partition(b" ")
-        if scheme.lower() != b"bearer":
-            raise unauthenticated()
+    def _verify(self, token: bytes) -> Claims:
         try:
-            claims = self._tokens.read(token.strip().decode("ascii"))
+            claims = self._tokens.read(token.decode("ascii"))
         except (TokenError, UnicodeDecodeError):
             raise unauthenticated() from None
         if len(self._verified) >= MAX_CACHED:
             del self._verified[next(iter(self._verified))]
-        self._verified[authorization] = claims
+        self._verified[token] = claims
         return claims
 
 
@@ -82,7 +87,7 @@ async def admit(call: Call, access: Access) -> Caller:
         Problem: 401, 429 (the caller's rate limit), 403 (which is put on record).
     """
     services = call.services
-    caller = await services.callers.identify(call.raw_headers.get(b"authorization"))
+    caller = await services.callers.identify(call)
     services.limits.user(caller.id)
     if access.limited and caller.roles.isdisjoint(access.roles):
         services.security.note(call, "access-denied", caller.id, roles=caller.user.roles, code="forbidden")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gateway.identity.devices import Device
 from gateway.identity.tokens import LIFETIME, Tokens
 from gateway.sql import sessions
 from gateway.sql.database import Database
@@ -28,7 +29,7 @@ RETRY_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """`session_id` is set when the token was used twice, which ended that session of `user_id`."""
+    """`session_id` is set when the token was used twice or by another device, which ended that session of `user_id`."""
 
     session_id: str | None = None
     user_id: str | None = None
@@ -50,19 +51,34 @@ class Grants:
         self._tokens = tokens
         self._key = hmac.digest(key.encode(), b"athena refresh successor", "sha256")
 
-    async def open(self, user: User, device_id: str | None) -> Grant:
-        """A new session. Raises Problem 503."""
+    async def open(self, user: User, device: Device, password_hash: str | None = None) -> Grant | None:
+        """A new session of this device, bound to its key if it proved one; its places are known from now on.
+
+        With the hash of the password that was checked: None when that was changed meanwhile. Raises Problem 503.
+        """
         refresh = secrets.token_urlsafe(32)
         expires = datetime.now(UTC) + timedelta(days=SESSION_DAYS)
-        session_id = await sessions.insert(self._database, user.id, device_id, expires, _hash(refresh))
-        return self._grant(user, session_id, refresh, int(time.time()), expires)
+        opening = sessions.Opening(
+            user_id=user.id,
+            expires_at=expires,
+            token_hash=_hash(refresh),
+            device_id=device.device_id,
+            source_address=device.address,
+            user_agent=device.user_agent,
+            jkt=device.jkt,
+            places=device.places,
+            password_hash=password_hash,
+        )
+        session_id = await sessions.insert(self._database, opening)
+        if session_id is None:
+            return None
+        return self._grant(user, session_id, refresh, int(time.time()), expires, device.jkt)
 
-    async def renew(self, refresh: str, device: str, users: dict[str, User]) -> Grant | Refused:
+    async def renew(self, refresh: str, device: Device, users: dict[str, User]) -> Grant | Refused:
         """Rotate: the token's successor, and a new access token. Raises Problem 503."""
         successor = self._successor(refresh)
-        found = await sessions.use(
-            self._database, _hash(refresh), _hash(successor), _fingerprint(device), RETRY_SECONDS
-        )
+        shown = sessions.Presented(_hash(refresh), _hash(successor), device.fingerprint, device.device_id, device.jkt)
+        found = await sessions.use(self._database, shown, RETRY_SECONDS)
         if found is None:
             return Refused()
         if found.reused:
@@ -70,13 +86,28 @@ class Grants:
         user = users.get(found.user_id)
         if user is None or not user.active:
             return Refused()
-        return self._grant(user, found.session_id, successor, int(found.used_at.timestamp()), found.expires_at)
+        issued = int(found.used_at.timestamp())
+        return self._grant(user, found.session_id, successor, issued, found.expires_at, found.jkt)
 
-    def _grant(self, user: User, session_id: str, refresh: str, issued: int, session_ends: datetime) -> Grant:
+    def _grant(
+        self, user: User, session_id: str, refresh: str, issued: int, session_ends: datetime, jkt: str | None
+    ) -> Grant:
         lifetime = max(1, min(LIFETIME, int(session_ends.timestamp()) - issued))
-        jti = derived_id("access token", session_id, _hash(refresh).hex())
-        access = self._tokens.issue(user.id, session_id, user.roles, jti=jti, issued=issued, lifetime=lifetime)
-        document = {"access_token": access, "token_type": "Bearer", "expires_in": lifetime, "refresh_token": refresh}
+        access = self._tokens.issue(
+            user.id,
+            session_id,
+            user.roles,
+            jti=derived_id("access token", session_id, _hash(refresh).hex()),
+            issued=issued,
+            lifetime=lifetime,
+            jkt=jkt,
+        )
+        document = {
+            "access_token": access,
+            "token_type": "Bearer" if jkt is None else "DPoP",
+            "expires_in": lifetime,
+            "refresh_token": refresh,
+        }
         return Grant(user.id, document)
 
     def _successor(self, refresh: str) -> str:
@@ -85,7 +116,3 @@ class Grants:
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
-
-
-def _fingerprint(device: str) -> str:
-    return hashlib.sha256(device.encode()).hexdigest()[:32]

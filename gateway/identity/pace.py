@@ -1,87 +1,125 @@
-"""Slows failed sign-ins, per account and per address; whoever signed in from there before is not slowed."""
+"""Slows wrong sign-ins, without letting a stranger slow the owner.
+
+Each attempt takes a turn before its password is checked, and gets it back when that was right. From a place where the owner
+signed in before, the turns are those of this account at this place; a stranger's are those of the account and of the address.
+So strangers, however many, use up what is theirs, and never what a known device has. Turns are in PostgreSQL: all gateways
+share them. Unknown accounts are slowed like known ones.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from gateway import metrics
+from gateway.identity.devices import network_of
 from gateway.limits import rate_limited
+from gateway.sql import turns
+from gateway.sql.database import Database
 
-#: Failures that cost nothing, then the pause doubles up to the longest; one failure is forgotten every 10 s.
-FREE = 5
-FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 2.0
-FORGET_SECONDS = 10.0
-MAX_FAILURES = 20.0
-#: Slowed attempts at a time.
-PER_ACCOUNT = 8
-PER_ADDRESS = 32
-MAX_KEYS = 50_000
+#: The longest that an attempt waits for its turn, in seconds; it is sent away at once if its turn is later than that.
+LONGEST_WAIT = 4.0
+#: Attempts that wait for their turn in this process; more are sent away.
+MAX_WAITING = 500
+MAX_CLOSED = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`free` attempts at once, then one every `step` seconds."""
+
+    free: int
+    step: float
+
+
+#: Of all strangers together, on one account.
+ACCOUNT = Rate(10, 2.0)
+#: Of one address, on all accounts that do not know it.
+ADDRESS = Rate(20, 0.5)
+#: Of one account, at one place that it knows.
+PLACE = Rate(10, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn that was taken. `known`: at a place where the owner signed in before."""
+
+    keys: Sequence[bytes]
+    steps: Sequence[float]
+    known: bool
 
 
 class Pace:
-    """In this process, in bounded memory. Unknown accounts are slowed like known ones."""
+    """Hands out turns. In this process it remembers which keys have none for now, so that a flood does not reach PostgreSQL."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._failures: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._slowed: dict[str, int] = {}
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._closed: OrderedDict[bytes, float] = OrderedDict()
+        self._waiting = 0
 
-    @asynccontextmanager
-    async def attempt(self, account: str, address: str, device_id: str | None) -> AsyncIterator[None]:
-        """Pause as long as this attempt must. Raises Problem 429 when too many attempts are being slowed."""
-        if self._is_known(account, address, device_id):
-            yield
-            return
-        keys = ((f"account {account}", PER_ACCOUNT), (f"address {address}", PER_ADDRESS))
-        pause = max(self.pause(key) for key, _ in keys)
-        if pause == 0:
-            yield
-            return
-        if any(self._slowed.get(key, 0) >= most for key, most in keys):
-            raise rate_limited("Too many failed sign-ins. Wait a moment.", LONGEST_PAUSE, FREE)
-        for key, _ in keys:
-            self._slowed[key] = self._slowed.get(key, 0) + 1
-        try:
-            await asyncio.sleep(pause)
-            yield
-        finally:
-            for key, _ in keys:
-                self._slowed[key] -= 1
-                if not self._slowed[key]:
-                    del self._slowed[key]
+    async def turn(self, account: str, address: str, known_places: Sequence[bytes]) -> Turn:
+        """Wait for a turn at one of the known places, tried in their order, else for a stranger's.
 
-    def pause(self, key: str) -> float:
-        """Seconds that an attempt on this key waits."""
-        level = self._level(key)
-        return 0.0 if level < FREE else min(FIRST_PAUSE * 2 ** (level - FREE), LONGEST_PAUSE)
+        Raises:
+            Problem: 429 when there is none within 4 s; 503.
+        """
+        for place in known_places:
+            turn = await self._take({_key("place", account, place.hex()): PLACE}, longest=0.0, known=True)
+            if isinstance(turn, Turn):
+                return turn
+        return await self._insist({_key("account", account): ACCOUNT, _key("address", network_of(address)): ADDRESS})
 
-    def failed(self, account: str, address: str) -> None:
-        """Count a failed attempt."""
-        for key in (f"account {account}", f"address {address}"):
-            self._failures[key] = (min(self._level(key) + 1, MAX_FAILURES), self._clock())
-            self._failures.move_to_end(key)
-        while len(self._failures) > MAX_KEYS:
-            self._failures.popitem(last=False)
+    async def turn_of_address(self, address: str) -> Turn:
+        """A turn for something that names no account. Raises Problem 429, 503."""
+        return await self._insist({_key("address", network_of(address)): ADDRESS})
 
-    def succeeded(self, account: str, address: str, device_id: str | None) -> None:
-        """Remember where the account's owner signs in from."""
-        for place in (address, f"device {device_id}" if device_id else None):
-            if place is not None:
-                self._known[account, place] = None
-                self._known.move_to_end((account, place))
-        while len(self._known) > MAX_KEYS:
-            self._known.popitem(last=False)
+    async def right(self, turn: Turn) -> None:
+        """The attempt was right: the turn is given back. Raises Problem 503."""
+        await turns.give_back(self._database, turn.keys, turn.steps)
 
-    def _is_known(self, account: str, address: str, device_id: str | None) -> bool:
-        return (account, address) in self._known or (
-            device_id is not None and (account, f"device {device_id}") in self._known
-        )
+    async def _insist(self, keys: dict[bytes, Rate]) -> Turn:
+        turn = await self._take(keys, longest=LONGEST_WAIT, known=False)
+        if isinstance(turn, Turn):
+            return turn
+        metrics.SIGN_INS.labels("slowed").inc()
+        raise rate_limited("Too many failed sign-ins. Wait a moment.", turn, ACCOUNT.free)
 
-    def _level(self, key: str) -> float:
-        level, at = self._failures.get(key, (0.0, 0.0))
-        return max(0.0, level - (self._clock() - at) / FORGET_SECONDS)
+    async def _take(self, keys: dict[bytes, Rate], *, longest: float, known: bool) -> Turn | float:
+        """A turn, or the seconds until there may be one."""
+        now = time.monotonic()
+        shut = max(self._closed.get(key, 0.0) for key in keys) - now
+        if shut > 0:
+            return shut
+        free, steps = [rate.free for rate in keys.values()], [rate.step for rate in keys.values()]
+        waits = await turns.take(self._database, list(keys), free, steps, longest)
+        wait = max(waits)
+        if wait > longest:
+            self._close({key: now + own - longest for key, own in zip(keys, waits, strict=True) if own > longest})
+            return wait - longest
+        turn = Turn(list(keys), steps, known)
+        if wait > 0:
+            if self._waiting >= MAX_WAITING:
+                await self.right(turn)
+                return wait
+            self._waiting += 1
+            try:
+                await asyncio.sleep(wait)
+            finally:
+                self._waiting -= 1
+        return turn
+
+    def _close(self, late: dict[bytes, float]) -> None:
+        """No turn on these keys until then."""
+        for key, until in late.items():
+            self._closed[key] = until
+            self._closed.move_to_end(key)
+        while len(self._closed) > MAX_CLOSED:
+            self._closed.popitem(last=False)
+
+
+def _key(*parts: str) -> bytes:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()

@@ -1,53 +1,107 @@
-"""Password hashes: argon2id, checked in a small pool of threads, as slowly for an account that does not exist."""
+"""Password hashes: argon2id, in two threads: one for devices that are known, one for strangers.
+
+A check takes as long for an account that does not exist. Strangers cannot take the time of those who are known, and cost the
+machine one core at most; nor can one account, however often its owner signs in, take it from the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from gateway.http.problems import unavailable
+from gateway.identity.password_rules import check, normal
 
 #: OWASP's first choice of argon2id parameters: 46 MiB, one pass, one lane.
 HASHER = PasswordHasher(time_cost=1, memory_cost=47104, parallelism=1)
-THREADS = 2
-MAX_WAITING = 256
+#: About 50 ms each: whoever is let in waits 3 s, and on a machine that is too busy as long as this, in seconds.
+MAX_WAITING = 64
+LONGEST = 10.0
+#: Of one account, in the thread of those who are known; more go with the strangers.
+OF_ONE_ACCOUNT = 4
+
+Result = TypeVar("Result")
 
 
-class Passwords:
-    """Bounded: two checks at a time (92 MiB), 256 in the queue."""
+class _Lane:
+    """One thread, and a queue with an end."""
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
-        self._nobody = HASHER.hash(secrets.token_urlsafe(32))
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"argon2-{name}")
         self._waiting = 0
 
-    async def matches(self, stored: str | None, password: str) -> bool:
-        """Whether the password belongs to the hash; None is nobody's hash, which takes the same time and never matches.
-
-        Raises:
-            Problem: 503 when too many wait already.
-        """
+    async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
         if self._waiting >= MAX_WAITING:
             raise unavailable("Too many sign-ins at once.", retry_after=2)
         self._waiting += 1
         try:
-            right = await asyncio.get_running_loop().run_in_executor(
-                self._pool, _check, stored or self._nobody, password
-            )
+            # What has not begun by then does not begin any more.
+            async with asyncio.timeout(LONGEST):
+                return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+        except TimeoutError:
+            raise unavailable("Sign-ins take too long at this moment.", retry_after=2) from None
         finally:
             self._waiting -= 1
-        return right and stored is not None
 
     def stop(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check(stored: str, password: str) -> bool:
+class Passwords:
+    """Bounded: two checks at a time (92 MiB), 64 in each queue. All methods raise Problem 503 when too many wait already."""
+
+    def __init__(self) -> None:
+        self._known = _Lane("known")
+        self._strangers = _Lane("strangers")
+        self._underway: Counter[str] = Counter()
+        self._nobody = HASHER.hash(secrets.token_urlsafe(32))
+
+    async def matches(self, account: str, stored: str | None, password: str, *, known: bool) -> bool:
+        """Whether the password belongs to the hash; None is nobody's hash, which takes the same time and never matches."""
+        right = await self._run(account, known, _matches, stored or self._nobody, password)
+        return right and stored is not None
+
+    async def accepted(self, account: str, password: str, email: str, name: str, pointer: str, *, known: bool) -> None:
+        """Raises Problem 422 at `pointer` for a password that is not good enough for this person."""
+        await self._run(account, known, check, password, email, name, pointer)
+
+    async def hash(self, account: str, password: str, *, known: bool) -> str:
+        """The hash to be stored."""
+        return await self._run(account, known, _hash, password)
+
+    async def _run(self, account: str, known: bool, work: Callable[..., Result], *arguments: object) -> Result:
+        if not known or self._underway[account] >= OF_ONE_ACCOUNT:
+            return await self._strangers.run(work, *arguments)
+        self._underway[account] += 1
+        try:
+            return await self._known.run(work, *arguments)
+        finally:
+            self._underway[account] -= 1
+            if not self._underway[account]:
+                del self._underway[account]
+
+    def stop(self) -> None:
+        self._known.stop()
+        self._strangers.stop()
+
+
+def _matches(stored: str, password: str) -> bool:
     try:
-        return HASHER.verify(stored, password.encode("utf-8", "surrogatepass"))
+        return HASHER.verify(stored, _bytes(password))
     except (Argon2Error, InvalidHashError):
         return False
+
+
+def _hash(password: str) -> str:
+    return HASHER.hash(_bytes(password))
+
+
+def _bytes(password: str) -> bytes:
+    return normal(password).encode("utf-8", "surrogatepass")

@@ -44,9 +44,10 @@ class Revocations:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def note(self, session_id: str) -> None:
-        """A session that this gateway ended itself."""
-        self._revoked[session_id] = time.monotonic() + KEEP_SECONDS
+    def note(self, *session_ids: str) -> None:
+        """Sessions that this gateway ended itself."""
+        for session_id in session_ids:
+            self._revoked[session_id] = time.monotonic() + KEEP_SECONDS
 
     async def is_revoked(self, session_id: str) -> bool:
         """Whether the session has ended. Raises Problem 503 when it must ask the database and gets no answer."""

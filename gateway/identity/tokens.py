@@ -24,12 +24,13 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says; `expires` in seconds since 1970."""
+    """What a verified token says; `expires` in seconds since 1970, `jkt` the thumbprint of the key it is bound to (RFC 9449)."""
 
     user_id: str
     session_id: str
     roles: frozenset[str]
     expires: float
+    jkt: str | None = None
 
 
 class Tokens:
@@ -54,7 +55,15 @@ class Tokens:
         self.jwks = {"keys": [{k: jwk[k] for k in public} | {"use": "sig", "alg": ALGORITHM} for jwk in jwks]}
 
     def issue(
-        self, user_id: str, session_id: str, roles: tuple[str, ...], *, jti: str, issued: int, lifetime: int
+        self,
+        user_id: str,
+        session_id: str,
+        roles: tuple[str, ...],
+        *,
+        jti: str,
+        issued: int,
+        lifetime: int,
+        jkt: str | None = None,
     ) -> str:
         """A signed token, valid for `lifetime` seconds from `issued`; the same arguments give the same token."""
         claims: dict[str, Any] = {
@@ -68,6 +77,8 @@ class Tokens:
             "exp": issued + lifetime,
             "jti": jti,
         }
+        if jkt is not None:
+            claims["cnf"] = {"jkt": jkt}
         key = self._keys[self._signing].key
         return jwt.encode(claims, key, algorithm=ALGORITHM, headers={"typ": TYPE, "kid": self._signing})
 
@@ -103,4 +114,15 @@ class Tokens:
             raise TokenError("odd claims")
         if not isinstance(expires, int) or expires <= time.time():
             raise TokenError("expired")
-        return Claims(user, session, frozenset(str(role) for role in roles), float(expires))
+        return Claims(
+            user, session, frozenset(str(role) for role in roles), float(expires), _bound_to(claims.get("cnf"))
+        )
+
+
+def _bound_to(confirmation: object) -> str | None:
+    """The thumbprint in `cnf`. A token bound in a way that is not known here is worth nothing."""
+    if confirmation is None:
+        return None
+    if not isinstance(confirmation, dict) or confirmation.keys() != {"jkt"} or not isinstance(confirmation["jkt"], str):
+        raise TokenError("bound in another way")
+    return confirmation["jkt"]

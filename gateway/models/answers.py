@@ -117,9 +117,22 @@ class Command(Shape):
 
 class Grant(Shape):
     access_token: str
-    token_type: Literal["Bearer"]
+    token_type: Literal["Bearer", "DPoP"]
     expires_in: Annotated[int, Field(ge=1)]
-    refresh_token: str
+    refresh_token: str | None
+
+
+class Session(Shape):
+    """One of the caller's sign-ins. `last_used_at`: signed in or renewed; `current`: the one that asks."""
+
+    id: RequestId
+    device_id: str | None
+    created_at: Time
+    last_used_at: Time
+    expires_at: Time
+    source_address: str | None
+    user_agent: str | None
+    current: bool
 
 
 class Jwk(Shape):

@@ -6,10 +6,13 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, StringConstraints
 
+from gateway.identity.password_rules import LONGEST, SHORTEST
 from schemas.base import EntityId, Level, LongText, RequiredText, Title, Uuid, Version, Wire
 from schemas.commands import AmountText, CurrencyCode
 
 DeviceId = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,128}$")]
+OneTimeToken = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+NewPassword = Annotated[str, StringConstraints(min_length=SHORTEST, max_length=LONGEST)]
 
 
 def _whole(value: object) -> object:
@@ -29,7 +32,26 @@ class LoginBody(Wire):
 
 
 class RefreshBody(Wire):
-    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    """`device_id` as given when signing in: another device that presents the token is then told apart. A browser's token comes
+    in its cookie; everybody else must send one.
+    """
+
+    refresh_token: OneTimeToken | None = None
+    device_id: DeviceId | None = None
+
+
+class PasswordBody(Wire):
+    """A new password, by somebody who is signed in."""
+
+    current: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    new: NewPassword
+
+
+class FirstPasswordBody(Wire):
+    """`token` from the link that an administrator passed on."""
+
+    token: OneTimeToken
+    new: NewPassword
 
 
 class SubmitBody(Wire):

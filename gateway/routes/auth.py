@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from gateway import metrics
 from gateway.http.access import ANYONE, SIGNED_IN
-from gateway.http.answers import NO_CONTENT, Answer, json_answer
+from gateway.http.answers import Answer, json_answer
 from gateway.http.bodies import read_body
 from gateway.http.call import Call
-from gateway.http.describe import Group
+from gateway.http.describe import Group, Query
 from gateway.http.problems import Problem
+from gateway.identity.browser import forgotten, handed_over, presented, without_session
+from gateway.identity.devices import Device, set_cookie
 from gateway.identity.grants import Refused
 from gateway.models.answers import Grant, Jwks
 from gateway.models.bodies import LoginBody, RefreshBody
-from gateway.sql import sessions
+from gateway.sql import credentials, sessions
 from schemas.security import NOBODY
+
+_CLIENT = Query(
+    "X-Athena-Client",
+    {"type": "string", "enum": ["browser"]},
+    "`browser`: the refresh token is kept in a cookie that no script can read, and never in a body.",
+)
 
 group = Group("Signing in")
 public = Group("Signing in", prefix="")
@@ -24,43 +32,58 @@ def _wrong() -> Problem:
     return Problem(401, "unauthenticated", "E-mail address or password is wrong, or the session is over.")
 
 
-@group.endpoint("POST", "/auth/login", ANYONE, {200: Grant}, body=LoginBody, problems=(401,))
+@group.endpoint("POST", "/auth/login", ANYONE, {200: Grant}, body=LoginBody, headers=(_CLIENT,), problems=(401, 403))
 async def login(call: Call) -> Answer:
-    """Sign in with e-mail address and password."""
+    """Sign in with e-mail address and password. With a DPoP proof (RFC 9449), the tokens are bound to its key."""
     body = await read_body(call, LoginBody)
     services = call.services
+    proof = services.proofs.at_sign_in(call)
+    device = Device.of(call, body.device_id, proof.jkt if proof else None)
     account = body.email.strip().lower()
-    user = services.catalog.users.get(services.catalog.users_by_email.get(account, ""))
-    user_id = NOBODY if user is None else user.id
-    async with services.pace.attempt(account, call.address, body.device_id):
-        stored = await sessions.password_hash(services.database, user_id)
-        usable = stored if user is not None and user.active else None
-        right = await services.passwords.matches(usable, body.password)
-    if user is None or not right:
-        services.pace.failed(account, call.address)
+    id_ = services.catalog.users_by_email.get(account)
+    user_id = NOBODY if id_ is None else id_
+    stored, known = await credentials.standing(services.database, user_id, device.places)
+    turn = await services.pace.turn(account, device.address, [place for place in device.places if place in known])
+    # As the account is after the wait.
+    user = None if id_ is None else services.catalog.users.get(id_)
+    usable = stored if user is not None and user.active else None
+    grant = None
+    if await services.passwords.matches(user_id, usable, body.password, known=turn.known) and user is not None:
+        services.proofs.spend(proof)
+        device = device.with_cookie(known)
+        grant = await services.grants.open(user, device, stored)
+    if user is None or grant is None:
         metrics.SIGN_INS.labels("failed").inc()
         services.security.note(call, "login-failed", user_id, code="unauthenticated")
         raise _wrong()
-    services.pace.succeeded(account, call.address, body.device_id)
-    grant = await services.grants.open(user, body.device_id)
+    await services.pace.right(turn)
     await services.security.record(call, "login", user.id, roles=user.roles)
     metrics.SIGN_INS.labels("succeeded").inc()
-    return json_answer(grant.document)
+    document, headers = handed_over(call, grant.document)
+    return json_answer(document, headers=(set_cookie(call, device), *headers))
 
 
-@group.endpoint("POST", "/auth/refresh", ANYONE, {200: Grant}, body=RefreshBody, problems=(401,))
+@group.endpoint(
+    "POST", "/auth/refresh", ANYONE, {200: Grant}, body=RefreshBody, headers=(_CLIENT,), problems=(401, 403)
+)
 async def refresh(call: Call) -> Answer:
-    """Renew the tokens. Each refresh token works once; a second use ends the session."""
+    """Renew the tokens. Each refresh token works once; a second use ends the session. Bound ones need a proof of their key."""
     body = await read_body(call, RefreshBody)
     services = call.services
-    device = call.text_header(b"user-agent") or ""
-    grant = await services.grants.renew(body.refresh_token, device, services.catalog.users)
+    token = presented(call, body.refresh_token)
+    if token is None:
+        raise _wrong()
+    proof = services.proofs.at_sign_in(call)
+    device = Device.of(call, body.device_id, proof.jkt if proof else None)
+    grant = await services.grants.renew(token, device, services.catalog.users)
     if isinstance(grant, Refused):
         if grant.session_id is not None and grant.user_id is not None:
             services.revocations.note(grant.session_id)
             services.security.note(call, "refresh-reused", grant.user_id, code="unauthenticated")
-        raise _wrong()
-    return json_answer(grant.document)
+        raise without_session(call, _wrong())
+    services.proofs.spend(proof)
+    document, headers = handed_over(call, grant.document)
+    return json_answer(document, headers=headers)
 
 
 @group.endpoint("POST", "/auth/logout", SIGNED_IN, {204: None})
@@ -71,7 +94,7 @@ async def logout(call: Call) -> Answer:
     await sessions.revoke(services.database, caller.session_id)
     services.revocations.note(caller.session_id)
     await services.security.record(call, "logout", caller.id, roles=caller.user.roles)
-    return NO_CONTENT
+    return Answer(b"", 204, headers=forgotten(call))
 
 
 @public.endpoint("GET", "/.well-known/jwks.json", ANYONE, {200: Jwks})

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from gateway.http.describe import Endpoint
-from gateway.routes import approvals, audit, auth, catalog, commands, operations, request_commands, requests, users
+from gateway.routes import (
+    approvals,
+    audit,
+    auth,
+    catalog,
+    commands,
+    operations,
+    passwords,
+    request_commands,
+    requests,
+    sessions,
+    users,
+)
 
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     endpoint
     for group in (
         auth.group,
+        sessions.group,
+        passwords.group,
         auth.public,
         users.group,
         request_commands.group,

@@ -1,33 +1,67 @@
-"""SQL of sign-in sessions, refresh tokens and credentials (schema `identity`)."""
+"""SQL of sign-in sessions and their refresh tokens (schema `identity`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from gateway.sql.database import Database
+from gateway.sql.database import Database, Row
 
-_PASSWORD_HASH = "SELECT password_hash FROM identity.credentials WHERE user_id = $1"  # noqa: S105
-
+# With a hash: only while it still is the password's. The lock makes a change of it, which ends all sessions, wait.
 _INSERT = """
-WITH session AS (
-  INSERT INTO identity.sessions (id, user_id, device_id, expires_at)
-  VALUES (gen_random_uuid(), $1, $2, $3) RETURNING id)
+WITH password AS (
+  SELECT FROM identity.credentials WHERE user_id = $1 AND password_hash = $9 FOR SHARE),
+session AS (
+  INSERT INTO identity.sessions (id, user_id, device_id, expires_at, source_address, user_agent, jkt)
+  SELECT gen_random_uuid(), $1, $2, $3, $5, $6, $7 WHERE $9::text IS NULL OR EXISTS (SELECT FROM password) RETURNING id),
+places AS (
+  INSERT INTO identity.known_places (user_id, place, session_id)
+  SELECT $1, place, id FROM session, unnest($8::bytea[]) AS place ORDER BY place
+  ON CONFLICT (user_id, place) DO UPDATE SET session_id = excluded.session_id, seen_at = excluded.seen_at)
 INSERT INTO identity.refresh_tokens (token_hash, session_id) SELECT $4, id FROM session RETURNING session_id"""
 
 _LOCK = """
-SELECT s.id, s.user_id, s.expires_at, t.used_at, t.used_by,
+SELECT s.id, s.user_id, s.device_id, s.jkt, s.expires_at, t.used_at, t.used_by,
        s.revoked_at IS NULL AND s.expires_at > now() AS alive,
        coalesce(t.used_at > clock_timestamp() - make_interval(secs => $2), false) AS just_used
 FROM identity.refresh_tokens t JOIN identity.sessions s ON s.id = t.session_id
-WHERE t.token_hash = $1 FOR UPDATE OF t"""
+WHERE t.token_hash = $1 FOR UPDATE"""
 _MARK_USED = """
 UPDATE identity.refresh_tokens SET used_at = clock_timestamp(), used_by = $2 WHERE token_hash = $1 RETURNING used_at"""
 _ADD = "INSERT INTO identity.refresh_tokens (token_hash, session_id) VALUES ($1, $2)"
+_TOUCH = "UPDATE identity.sessions SET last_used_at = clock_timestamp() WHERE id = $1"
 _UNUSED = "SELECT used_at IS NULL FROM identity.refresh_tokens WHERE token_hash = $1"
 _REVOKE = "UPDATE identity.sessions SET revoked_at = clock_timestamp() WHERE id = $1::uuid AND revoked_at IS NULL"
 
+_END = """
+UPDATE identity.sessions SET revoked_at = clock_timestamp()
+WHERE id = $1::uuid AND user_id = $2 AND revoked_at IS NULL AND expires_at > now() RETURNING id"""
+_END_ALL = """
+UPDATE identity.sessions SET revoked_at = clock_timestamp()
+WHERE user_id = $1 AND id IS DISTINCT FROM $2::uuid AND revoked_at IS NULL RETURNING id::text"""
+# Who keeps no cookie comes with a new place each time. Places are locked in their order, or not waited for: see `_INSERT`.
+_TRIM_PLACES = """
+DELETE FROM identity.known_places WHERE user_id = $1 AND place IN (
+  SELECT place FROM identity.known_places WHERE user_id = $1 AND seen_at < (
+    SELECT seen_at FROM identity.known_places WHERE user_id = $1 ORDER BY seen_at DESC OFFSET 100 LIMIT 1)
+  FOR UPDATE SKIP LOCKED)"""
+_FORGET_PLACES = """
+DELETE FROM identity.known_places WHERE (user_id, place) IN (
+  SELECT user_id, place FROM identity.known_places WHERE session_id = $1::uuid ORDER BY place FOR UPDATE)"""
+_FORGET_ALL_PLACES = """
+DELETE FROM identity.known_places WHERE user_id = $1 AND place IN (
+  SELECT place FROM identity.known_places WHERE user_id = $1 AND session_id IS DISTINCT FROM $2::uuid
+  ORDER BY place FOR UPDATE)"""
+
 _IS_ALIVE = "SELECT revoked_at IS NULL AND expires_at > now() FROM identity.sessions WHERE id = $1::uuid"
+
+_PAGE = """
+SELECT id::text, device_id, created_at, last_used_at, expires_at, source_address, user_agent FROM identity.sessions
+WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now()
+  AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3::uuid))
+ORDER BY created_at DESC, id DESC LIMIT $4"""
 
 # Five seconds of overlap: the time is taken a moment before the row can be seen.
 _REVOKED = """
@@ -35,51 +69,123 @@ SELECT id::text, revoked_at FROM identity.sessions
 WHERE revoked_at IS NOT NULL
   AND revoked_at > coalesce($1::timestamptz - interval '5 seconds', now() - make_interval(secs => $2))"""
 
+# A token of a session that is not there is refused like one of a session that has ended.
+_FORGET = """
+DELETE FROM identity.sessions
+WHERE expires_at < now() - interval '1 day' OR revoked_at < now() - interval '1 day'"""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is kept of a sign-in. `places` are hashes of where it came from; `password_hash` is the one that was checked."""
+
+    user_id: str
+    expires_at: datetime
+    token_hash: bytes
+    device_id: str | None
+    source_address: str
+    user_agent: str | None
+    jkt: str | None
+    places: Sequence[bytes]
+    password_hash: str | None
+
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A refresh token that was presented. `reused`: for the second time, which ended the session."""
+    """A refresh token that was presented. `reused`: a second time or by another device, which ended the session."""
 
     session_id: str
     user_id: str
     expires_at: datetime
     used_at: datetime
+    jkt: str | None
     reused: bool
 
 
-async def password_hash(database: Database, user_id: str) -> str | None:
-    """The stored hash, None when there is none."""
-    found: str | None = await database.value(_PASSWORD_HASH, user_id)
-    return found
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A refresh token as it came in, all as hashes: `device` tells one device from another, `jkt` is its proven key."""
+
+    token_hash: bytes
+    successor_hash: bytes
+    device: str
+    device_id: str | None
+    jkt: str | None
 
 
-async def insert(database: Database, user_id: str, device_id: str | None, expires: datetime, token_hash: bytes) -> str:
-    """Open a session with its first refresh token; returns its id."""
-    return str(await database.value(_INSERT, user_id, device_id, expires, token_hash))
+async def insert(database: Database, opening: Opening) -> str | None:
+    """Open a session with its first refresh token; its id, or None when the password was changed meanwhile."""
+    found = await database.value(
+        _INSERT,
+        opening.user_id,
+        opening.device_id,
+        opening.expires_at,
+        opening.token_hash,
+        opening.source_address,
+        opening.user_agent,
+        opening.jkt,
+        opening.places,
+        opening.password_hash,
+    )
+    if found is None:
+        return None
+    await database.value(_TRIM_PLACES, opening.user_id)
+    return str(found)
 
 
-async def use(
-    database: Database, token_hash: bytes, successor_hash: bytes, device: str, retry_seconds: float
-) -> Used | None:
-    """Use up a refresh token and put its successor in its place; None for an unknown one or an ended session."""
+async def use(database: Database, shown: Presented, retry_seconds: float) -> Used | None:
+    """Use up a refresh token and put its successor in its place.
+
+    None for an unknown one, an ended session, and a bound token without its key: who stole that cannot even end the session.
+    """
     async with database.connection() as connection, connection.transaction():
-        row = await connection.fetchrow(_LOCK, token_hash, retry_seconds)
-        if row is None or not row["alive"]:
+        row = await connection.fetchrow(_LOCK, shown.token_hash, retry_seconds)
+        if row is None or not row["alive"] or row["jkt"] != shown.jkt:
             return None
-        session_id, user_id, expires = str(row["id"]), row["user_id"], row["expires_at"]
-        if row["used_at"] is None:
-            used_at = await connection.fetchval(_MARK_USED, token_hash, device)
-            await connection.execute(_ADD, successor_hash, row["id"])
-            return Used(session_id, user_id, expires, used_at, reused=False)
-        retry = row["just_used"] and row["used_by"] == device and await connection.fetchval(_UNUSED, successor_hash)
+        session_id, user_id, expires, jkt = str(row["id"]), row["user_id"], row["expires_at"], row["jkt"]
+        stolen = shown.device_id is not None and shown.device_id != row["device_id"]
+        if row["used_at"] is None and not stolen:
+            used_at = await connection.fetchval(_MARK_USED, shown.token_hash, shown.device)
+            await connection.execute(_ADD, shown.successor_hash, row["id"])
+            await connection.execute(_TOUCH, row["id"])
+            return Used(session_id, user_id, expires, used_at, jkt, reused=False)
+        retry = (
+            not stolen
+            and row["just_used"]
+            and row["used_by"] == shown.device
+            and await connection.fetchval(_UNUSED, shown.successor_hash)
+        )
         if not retry:
             await connection.execute(_REVOKE, session_id)
-        return Used(session_id, user_id, expires, row["used_at"], reused=not retry)
+            await connection.execute(_FORGET_PLACES, session_id)
+        return Used(session_id, user_id, expires, row["used_at"], jkt, reused=not retry)
 
 
 async def revoke(database: Database, session_id: str) -> None:
-    """End a session; once more changes nothing."""
+    """End a session whose owner goes away; once more changes nothing."""
     await database.value(_REVOKE, session_id)
+
+
+async def end(database: Database, session_id: str, user_id: str) -> bool:
+    """End one of this user's sessions as not trusted any more; False when they have none of that id."""
+    async with database.connection() as connection, connection.transaction():
+        if not await connection.fetchval(_END, session_id, user_id):
+            return False
+        await connection.execute(_FORGET_PLACES, session_id)
+        return True
+
+
+async def end_sessions(database: Database, user_id: str) -> list[str]:
+    """End all of this user's sessions as not trusted any more; returns their ids. Other gateways know within a second."""
+    async with database.connection() as connection, connection.transaction():
+        return await end_all(connection, user_id)
+
+
+async def end_all(connection: Any, user_id: str, keep: str | None = None) -> list[str]:
+    """`end_sessions` within a transaction; `keep` stays."""
+    ended = [row[0] for row in await connection.fetch(_END_ALL, user_id, keep)]
+    await connection.execute(_FORGET_ALL_PLACES, user_id, keep)
+    return ended
 
 
 async def is_alive(database: Database, session_id: str) -> bool:
@@ -87,6 +193,17 @@ async def is_alive(database: Database, session_id: str) -> bool:
     return bool(await database.value(_IS_ALIVE, session_id))
 
 
+async def page(database: Database, user_id: str, after: tuple[datetime, str] | None, limit: int) -> list[Row]:
+    """The user's living sessions, newest first, one more than `limit` if there are more."""
+    at, id_ = after or (None, None)
+    return await database.rows(_PAGE, user_id, at, id_, limit + 1)
+
+
 async def revoked_since(database: Database, since: datetime | None, keep_seconds: float) -> list[tuple[str, datetime]]:
     """Sessions ended since then (and a little before), or within `keep_seconds` for None."""
     return [(row[0], row[1]) for row in await database.rows(_REVOKED, since, keep_seconds)]
+
+
+async def forget_old(database: Database) -> None:
+    """Remove sessions that ended more than a day ago, with their refresh tokens."""
+    await database.value(_FORGET)

@@ -27,6 +27,20 @@ SOURCE = "/athena/gateway"
 MAX_UNDERWAY = 1000
 
 
+async def publish(producer: Producer, event: SecurityEvent, traceparent: str | None = None) -> None:
+    """Send one event and wait until Kafka has it. Raises Problem 503 when it did not take it."""
+    found = headers(
+        id_=event.event_id,
+        type_=f"athena.security.{event.action}",
+        source=SOURCE,
+        time=rfc3339(int(time.time() * 1000)),
+        subject=event.user_id,
+        correlation_id=event.correlation_id,
+        traceparent=traceparent,
+    )
+    await producer.send(topics.SECURITY, event.user_id.encode(), event.model_dump_json().encode(), found)
+
+
 class SecurityLog:
     """`record` waits until Kafka has the event, `note` does not."""
 
@@ -56,16 +70,7 @@ class SecurityLog:
             source_address=call.address,
             salt=secrets.token_hex(16),
         )
-        found = headers(
-            id_=event.event_id,
-            type_=f"athena.security.{action}",
-            source=SOURCE,
-            time=rfc3339(int(time.time() * 1000)),
-            subject=user_id,
-            correlation_id=call.correlation_id,
-            traceparent=call.traceparent,
-        )
-        await self._producer.send(topics.SECURITY, user_id.encode(), event.model_dump_json().encode(), found)
+        await publish(self._producer, event, call.traceparent)
 
     def note(
         self, call: Call, action: str, user_id: str, *, roles: Sequence[str] = (), code: str | None = None

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ops.cli import audit, dead_letters, processes, rules, simulate, stack, topics, work
+from ops.cli import audit, dead_letters, processes, rules, simulate, stack, topics, users, work
 from ops.cli.options import UNREACHABLE
 from ops.stack.errors import StackError
 
@@ -22,6 +22,7 @@ stack.add_to(app)
 topics.add_to(app)
 rules.add_to(app)
 audit.add_to(app)
+users.add_to(app)
 dead_letters.add_to(app)
 work.add_to(app)
 simulate.add_to(app)

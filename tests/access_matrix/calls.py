@@ -19,6 +19,8 @@ BODIES: dict[str, Callable[[], Any]] = {
     "POST /approvals/{id}/rollback": lambda: {},
     "POST /auth/login": lambda: {"email": "sam.sales@athena.test", "password": PASSWORD},
     "POST /auth/refresh": lambda: {"refresh_token": "nobody-has-this-one"},
+    "POST /auth/password": lambda: {"current": "not-the-password", "new": "seven quiet otters"},
+    "POST /auth/password/first": lambda: {"token": "nobody-has-this-one", "new": "seven quiet otters"},
 }
 #: Words of the tables: status and code.
 WORDS: dict[str, tuple[int, str | None]] = {
@@ -43,6 +45,8 @@ def object_id(house: House, method: str, path: str, name: str) -> str:
     if path.startswith("/commands/"):
         return house.command_of_sam()
     assert name in OWNERS, name
+    if path.startswith("/auth/sessions/"):
+        return house.session_of(OWNERS[name])
     if method == "GET":
         return str(house.standing[name]["id"])
     request = house.file(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import jwt
 
 from tests.client import API, ROUTE_ALL, Api, submission
 from tests.organisation import person, put_seen
@@ -54,6 +55,12 @@ class House:
         """A token of a session of its own; the old one for who cannot sign in any more."""
         answer = self.api.login(PEOPLE.get(name, name))
         return answer.json()["access_token"] if answer.status_code == 200 else self.tokens.get(name)
+
+    def session_of(self, name: str) -> str:
+        """Id of a new session of that person."""
+        token = self.sign_in(name)
+        assert token is not None
+        return str(jwt.decode(token, options={"verify_signature": False})["sid"])
 
     def call(self, name: str, method: str, path: str, token: str | None = None, **more: Any) -> httpx.Response:
         """A call as that person; `nobody` sends no token."""

@@ -16,8 +16,16 @@ from gateway.openapi import STORED
 from gateway.routes.table import ENDPOINTS
 
 #: What JSON Schema cannot say: a cursor is signed, a reference must exist, an amount has its currency's decimals, two
-#: spellings of one filter must agree. There 422 is a right answer to what fits the document.
-UNSAYABLE = frozenset({("POST", f"{API}/requests"), ("GET", f"{API}/audit/verify")})
+#: spellings of one filter must agree, a refresh token lies in the body or in a cookie, a password must be hard to guess. There 422 is a right answer to what fits the document.
+UNSAYABLE = frozenset(
+    {
+        ("POST", f"{API}/requests"),
+        ("POST", f"{API}/auth/refresh"),
+        ("GET", f"{API}/audit/verify"),
+        ("POST", f"{API}/auth/password"),
+        ("POST", f"{API}/auth/password/first"),
+    }
+)
 #: Calls after which the caller's own token is worth nothing: they get a run of their own.
 ENDS_THE_SESSION = frozenset({f"{API}/auth/logout"})
 SECONDS = 1200

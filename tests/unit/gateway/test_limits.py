@@ -1,14 +1,10 @@
-"""One client alone must not take the gateway from the others, nor a stranger an account from its owner."""
+"""One client alone must not take the gateway from the others."""
 
 from __future__ import annotations
-
-import asyncio
-import time
 
 import pytest
 
 from gateway.http.problems import Problem
-from gateway.identity.pace import FREE, LONGEST_PAUSE, Pace
 from gateway.limits import Buckets, Limits
 
 
@@ -70,55 +66,3 @@ def test_limits_can_be_off_for_load_tests() -> None:
     limits = Limits(on=False, clock=Clock())
     for _ in range(2000):
         limits.user("sam")
-
-
-def test_failed_sign_ins_are_slowed_and_forgotten() -> None:
-    """A password could be guessed at full speed."""
-    clock = Clock()
-    pace = Pace(clock)
-    for _ in range(FREE):
-        assert pace.pause("account sam") == 0
-        pace.failed("sam", "192.0.2.7")
-    assert pace.pause("account sam") > 0
-    for _ in range(100):
-        pace.failed("sam", "192.0.2.7")
-    assert pace.pause("account sam") == LONGEST_PAUSE
-    clock.now += 3600
-    assert pace.pause("account sam") == 0
-
-
-def test_a_stranger_does_not_slow_the_owner() -> None:
-    """Anybody could keep a colleague from signing in."""
-    pace = Pace(Clock())
-    pace.succeeded("sam", "192.0.2.1", "phone")
-    for _ in range(100):
-        pace.failed("sam", "198.51.100.9")
-
-    async def owner() -> float:
-        started = time.monotonic()
-        async with pace.attempt("sam", "192.0.2.1", None):
-            pass
-        async with pace.attempt("sam", "203.0.113.5", "phone"):
-            pass
-        return time.monotonic() - started
-
-    assert asyncio.run(owner()) < 0.2
-
-
-def test_parallel_guesses_do_not_escape_the_pace() -> None:
-    """A thousand guesses at once would cost as little time as one."""
-    pace = Pace(Clock())
-    for _ in range(100):
-        pace.failed("sam", "198.51.100.9")
-
-    async def guess() -> bool:
-        try:
-            async with pace.attempt("sam", "198.51.100.9", None):
-                return True
-        except Problem:
-            return False
-
-    async def many() -> list[bool]:
-        return await asyncio.gather(*(guess() for _ in range(100)))
-
-    assert sum(asyncio.run(many())) <= 8

@@ -1,0 +1,98 @@
+"""The device that a call comes from, as far as it says so, and the places by which an account's owner is known again.
+
+Whoever knows a `device_id`, or sits behind the same address, is known too. The device cookie cannot be guessed, and neither
+can the key of a DPoP proof: see ADR 13.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import secrets
+from dataclasses import dataclass, replace
+
+from gateway.http import cookies
+from gateway.http.call import Call
+
+#: How long a device is known after its last sign-in.
+KNOWN_DAYS = 90
+LONGEST_USER_AGENT = 200
+_ODD = re.compile(r"[^ -~\xa0-\xff]")
+_COOKIE = "device"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """`cookie` is the device cookie that came with the call, `jkt` the thumbprint of the key that its DPoP proof proved."""
+
+    address: str
+    user_agent: str | None
+    device_id: str | None = None
+    cookie: str | None = None
+    jkt: str | None = None
+
+    @classmethod
+    def of(cls, call: Call, device_id: str | None = None, jkt: str | None = None) -> Device:
+        """The device of this call."""
+        agent = _ODD.sub("?", call.text_header(b"user-agent") or "")
+        return cls(
+            address=call.address,
+            user_agent=agent[:LONGEST_USER_AGENT] or None,
+            device_id=device_id,
+            cookie=_cookie(call),
+            jkt=jkt,
+        )
+
+    @property
+    def places(self) -> list[bytes]:
+        """By what it is known again, the hardest to imitate first."""
+        kinds = (
+            ("key", self.jkt),
+            ("cookie", self.cookie),
+            ("device", self.device_id),
+            ("address", network_of(self.address)),
+        )
+        return [_place(kind, value) for kind, value in kinds if value is not None]
+
+    def with_cookie(self, known: set[bytes]) -> Device:
+        """With a cookie that its owner signed in with before, or else a new one: nobody can plant one that they know."""
+        kept = self.cookie is not None and _place("cookie", self.cookie) in known
+        return self if kept else replace(self, cookie=secrets.token_urlsafe(32))
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this device from another that presents the same refresh token: its key, else all that it says of itself."""
+        return _hash(self.jkt or f"{self.device_id}\0{self.cookie}\0{self.user_agent}").hex()[:32]
+
+
+def set_cookie(call: Call, device: Device) -> tuple[bytes, bytes]:
+    """The header that gives the device its cookie."""
+    return cookies.write(call, _COOKIE, device.cookie or "", KNOWN_DAYS * 86400)
+
+
+def network_of(address: str) -> str:
+    """What counts as one address: an IPv4 address, the /64 of an IPv6 address."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
+
+
+def _cookie(call: Call) -> str | None:
+    value = cookies.read(call, _COOKIE)
+    return value if value is not None and _TOKEN.fullmatch(value) else None
+
+
+def _place(kind: str, value: str) -> bytes:
+    return _hash(f"{kind}\0{value}")
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

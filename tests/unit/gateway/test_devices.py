@@ -1,0 +1,86 @@
+"""The device that a call comes from: told apart from others, and nothing taken from it that it cannot say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gateway.http.call import Call
+from gateway.http.public import PublicUrl
+from gateway.identity.devices import Device, network_of, set_cookie
+
+COOKIE = "A" * 43
+HTTPS, HTTP = PublicUrl("https://budget.example.com", "", 0), PublicUrl("", "127.0.0.1", 8000)
+
+
+def call(public: PublicUrl = HTTPS, **headers: str) -> Call:
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "headers": [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()],
+        "client": ("192.0.2.1", 1),
+    }
+    return Call(scope, cast(Any, None), cast(Any, SimpleNamespace(public=public)))
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_one_ipv6_connection_is_one_address(address: str, network: str) -> None:
+    """Somebody with an IPv6 line could guess from 2^64 addresses."""
+    assert network_of(address) == network
+
+
+def test_a_cookie_comes_back_and_others_are_passed_over() -> None:
+    """The owner's browser would be a stranger at each sign-in, or anybody's text would count as a device."""
+    assert Device.of(call(cookie=f"a=b; __Host-athena-device={COOKIE}; c=d")).cookie == COOKIE
+    assert Device.of(call(HTTP, cookie=f"athena-device={COOKIE}")).cookie == COOKIE
+    for odd in (f"athena-device={COOKIE}", f"__Host-athena-device={COOKIE}x", "__Host-athena-device=", "nonsense"):
+        assert Device.of(call(cookie=odd)).cookie is None, odd
+
+
+def test_the_cookie_is_for_this_host_and_no_script() -> None:
+    """A page with a hole could read it, or a neighbour's host could plant one."""
+    name, value = set_cookie(call(), Device("192.0.2.1", None, cookie=COOKIE))
+    assert name == b"set-cookie"
+    parts = value.decode().split("; ")
+    assert parts[0] == f"__Host-athena-device={COOKIE}"
+    assert {"Path=/", "Secure", "HttpOnly", "SameSite=Strict"} <= set(parts)
+
+
+def test_a_cookie_is_kept_only_where_its_owner_signed_in_with_it() -> None:
+    """Somebody could plant a cookie in a colleague's browser and be known in their name afterwards."""
+    device = Device("192.0.2.1", None, cookie=COOKIE)
+    assert device.with_cookie(set(device.places)).cookie == COOKIE
+    fresh = device.with_cookie(set()).cookie
+    assert fresh is not None
+    assert fresh != COOKIE
+
+
+def test_devices_are_told_apart_by_their_key_or_by_all_that_they_say() -> None:
+    """A thief's retry would be taken for the owner's."""
+    plain = Device("192.0.2.1", "phone/1", "phone 7", COOKIE)
+    others = [Device("192.0.2.1", "phone/2", "phone 7", COOKIE), Device("192.0.2.1", "phone/1", None, COOKIE)]
+    others += [
+        Device("192.0.2.1", "phone/1", "phone 7", None),
+        Device("192.0.2.1", "phone/1", "phone 7", COOKIE, "key"),
+    ]
+    assert plain.fingerprint not in {other.fingerprint for other in others}
+    assert Device("192.0.2.9", "phone/1", "phone 7", COOKIE).fingerprint == plain.fingerprint
+    assert Device("192.0.2.1", "phone/2", None, None, "key").fingerprint == others[-1].fingerprint
+
+
+def test_a_user_agent_is_kept_without_what_does_not_print() -> None:
+    """Somebody could write lines of their own into what an operator reads."""
+    assert Device.of(call(user_agent="phone\x1b[31m\r\n1")).user_agent == "phone?[31m??1"
+    assert len(Device.of(call(user_agent="x" * 9000)).user_agent or "") == 200
