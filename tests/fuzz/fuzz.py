@@ -85,6 +85,7 @@ def _cases(text: str) -> int:
 
 def _config(ids: Mapping[str, Sequence[str]]) -> Iterator[str]:
     yield f"hooks = {json.dumps(str(HOOKS))}"
+    yield "cache.enabled = false"
     for name, values in ids.items():
         yield f"[dictionaries.{_word(name)}]"
         yield f"values = {json.dumps(list(values))}"
