@@ -47,6 +47,7 @@ class Limits:
         self.on = on
         self._users = Buckets(100, 300, clock)
         self._addresses = Buckets(300, 900, clock)
+        self._sign_ins = Buckets(20, 100, clock)
 
     def user(self, user_id: str) -> None:
         """Count one call of the user. Raises Problem 429."""
@@ -57,6 +58,11 @@ class Limits:
         """Count one call from the address. Raises Problem 429."""
         if self.on:
             _check(self._addresses, address, "address")
+
+    async def sign_in(self, address: str) -> None:
+        """Count one step of a sign-in from the address: 20/s, bursts of 100. Raises Problem 429."""
+        if self.on:
+            _check(self._sign_ins, address, "address that signs in")
 
 
 def _check(buckets: Buckets, key: str, scope: str) -> None:

@@ -24,6 +24,9 @@ SQL_CONNECTIONS = Gauge("athena_gateway_sql_connections", "Connections to Postgr
 SQL_FAILURES = Counter("athena_gateway_sql_failures", "Statements that PostgreSQL did not answer")
 PRODUCER_RENEWALS = Counter("athena_gateway_producer_renewals", "New Kafka producers after a fatal error")
 SIGN_INS = Counter("athena_gateway_sign_ins", "Sign-ins by result", ["result"])
+PROVIDER_FAILURES = Counter(
+    "athena_gateway_provider_failures", "Sign-ins with the outside provider that came to nothing, by reason", ["why"]
+)
 RATE_LIMITED = Counter("athena_gateway_rate_limited", "Calls refused by a rate limit", ["scope"])
 SECURITY_EVENTS_LOST = Counter("athena_gateway_security_events_lost", "Security events that Kafka did not take")
 

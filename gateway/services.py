@@ -22,6 +22,8 @@ from gateway.identity.dpop import Proofs
 from gateway.identity.grants import Grants
 from gateway.identity.pace import Pace
 from gateway.identity.passwords import Passwords
+from gateway.identity.provider.provider import Provider
+from gateway.identity.provider.registration import registration
 from gateway.identity.revocations import Revocations
 from gateway.identity.tokens import Tokens
 from gateway.limits import Limits
@@ -75,6 +77,9 @@ class Services:
         self.nonce: Callable[[int], str] = secrets.token_hex
         self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
         self.cursors = Cursors(key)
+        known = registration(settings)
+        #: None: people sign in with passwords alone.
+        self.provider = None if known is None else Provider(known, self.cursors)
         self.limits = Limits(on=settings.rate_limits == "on")
         #: One verification of all chains at a time.
         self.verification = Turns(1, waiting=4, seconds=30.0)
@@ -114,6 +119,8 @@ class Services:
                     self.worker_lag.stop(),
                     return_exceptions=True,
                 )
+        if self.provider is not None:
+            await self.provider.stop()
         await self.database.stop(1.0)
         self.passwords.stop()
 

@@ -70,6 +70,22 @@ class Settings(BaseSettings):
     )
     token_issuer: str = Field("https://athena-budget.dev", description="iss of access tokens")
     token_audience: str = Field("athena-api", description="aud of access tokens")
+    oidc_issuer: str = Field(
+        "",
+        description="gateway: issuer of the outside OpenID Connect provider; none: people sign in with passwords alone",
+    )
+    oidc_client_id: str = Field("", max_length=255, description="gateway: our client id at that provider")
+    oidc_client_secret: SecretStr = Field(
+        SecretStr(""), description="gateway: our client secret at that provider; none for a public client"
+    )
+    oidc_redirect_uri: str = Field(
+        "", description="gateway: where that provider may send people back to, word for word; several split at blanks"
+    )
+    oidc_scopes: str = Field("openid email", description="gateway: scopes that are asked of that provider")
+    oidc_email_domains: str = Field(
+        "",
+        description="gateway: domains of e-mail addresses that may sign in by that provider; none: all that have accounts",
+    )
     command_wait: Annotated[float, Field(ge=0, le=60)] = Field(
         10.0, description="how long a POST waits for its outcome"
     )

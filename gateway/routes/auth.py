@@ -17,7 +17,7 @@ from gateway.models.bodies import LoginBody, RefreshBody
 from gateway.sql import credentials, sessions
 from schemas.security import NOBODY
 
-_CLIENT = Query(
+CLIENT = Query(
     "X-Athena-Client",
     {"type": "string", "enum": ["browser"]},
     "`browser`: the refresh token is kept in a cookie that no script can read, and never in a body.",
@@ -32,7 +32,7 @@ def _wrong() -> Problem:
     return Problem(401, "unauthenticated", "E-mail address or password is wrong, or the session is over.")
 
 
-@group.endpoint("POST", "/auth/login", ANYONE, {200: Grant}, body=LoginBody, headers=(_CLIENT,), problems=(401, 403))
+@group.endpoint("POST", "/auth/login", ANYONE, {200: Grant}, body=LoginBody, headers=(CLIENT,), problems=(401, 403))
 async def login(call: Call) -> Answer:
     """Sign in with e-mail address and password. With a DPoP proof (RFC 9449), the tokens are bound to its key."""
     body = await read_body(call, LoginBody)
@@ -63,9 +63,7 @@ async def login(call: Call) -> Answer:
     return json_answer(document, headers=(set_cookie(call, device), *headers))
 
 
-@group.endpoint(
-    "POST", "/auth/refresh", ANYONE, {200: Grant}, body=RefreshBody, headers=(_CLIENT,), problems=(401, 403)
-)
+@group.endpoint("POST", "/auth/refresh", ANYONE, {200: Grant}, body=RefreshBody, headers=(CLIENT,), problems=(401, 403))
 async def refresh(call: Call) -> Answer:
     """Renew the tokens. Each refresh token works once; a second use ends the session. Bound ones need a proof of their key."""
     body = await read_body(call, RefreshBody)

@@ -14,6 +14,7 @@ from gateway.routes import (
     request_commands,
     requests,
     sessions,
+    sign_in_elsewhere,
     users,
 )
 
@@ -24,6 +25,7 @@ ENDPOINTS: tuple[Endpoint, ...] = tuple(
         sessions.group,
         passwords.group,
         auth.public,
+        sign_in_elsewhere.group,
         users.group,
         request_commands.group,
         requests.group,

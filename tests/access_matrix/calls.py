@@ -19,6 +19,8 @@ BODIES: dict[str, Callable[[], Any]] = {
     "POST /approvals/{id}/rollback": lambda: {},
     "POST /auth/login": lambda: {"email": "sam.sales@athena.test", "password": PASSWORD},
     "POST /auth/refresh": lambda: {"refresh_token": "nobody-has-this-one"},
+    "POST /auth/oidc/start": lambda: {"code_challenge": "c" * 43},
+    "POST /auth/oidc/finish": lambda: {"state": "s", "code": "c", "code_verifier": "v" * 43},
     "POST /auth/password": lambda: {"current": "not-the-password", "new": "seven quiet otters"},
     "POST /auth/password/first": lambda: {"token": "nobody-has-this-one", "new": "seven quiet otters"},
 }

@@ -16,8 +16,8 @@ from gateway.openapi import STORED
 from gateway.routes.table import ENDPOINTS
 
 #: What JSON Schema cannot say: a cursor is signed, a reference must exist, an amount has its currency's decimals, two
-#: spellings of one filter must agree, a refresh token lies in the body or in a cookie, a password must be hard to guess.
-#: There 422 is a right answer to what fits the document.
+#: spellings of one filter must agree, a refresh token lies in the body or in a cookie, a password must be hard to guess, a
+#: redirect URI is one of the settings'. There 422 is a right answer to what fits the document.
 UNSAYABLE = frozenset(
     {
         ("POST", f"{API}/requests"),
@@ -25,6 +25,7 @@ UNSAYABLE = frozenset(
         ("GET", f"{API}/audit/verify"),
         ("POST", f"{API}/auth/password"),
         ("POST", f"{API}/auth/password/first"),
+        ("POST", f"{API}/auth/oidc/start"),
     }
 )
 #: Calls after which the caller's own token is worth nothing: they get a run of their own.

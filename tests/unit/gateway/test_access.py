@@ -31,6 +31,8 @@ def test_only_what_must_be_is_open_to_everyone() -> None:
     assert {(each.method, each.path) for each in ENDPOINTS if not each.access.signed_in} == {
         ("POST", "/api/v1/auth/login"),
         ("POST", "/api/v1/auth/refresh"),
+        ("POST", "/api/v1/auth/oidc/start"),
+        ("POST", "/api/v1/auth/oidc/finish"),
         ("POST", "/api/v1/auth/password/first"),
         ("GET", "/.well-known/jwks.json"),
         ("GET", "/livez"),
