@@ -35,20 +35,23 @@ def work(world: World) -> str:
 
 
 def sweep(world: World) -> str:
-    """The sweeps look for windows whose time has come."""
+    """The sweeps look for windows whose time has come, and for approvers who left."""
     return f"{sweep_all(world, world.rng.random() < 0.2)} due"
 
 
 def sweep_all(world: World, half: bool = False) -> int:
-    """All sweeps; `half`: they die half way, or their sends are lost. How many windows were due."""
+    """All sweeps; `half`: they die half way, or their sends are lost. How many commands of the system were due."""
     count = 0
     for task in world.cluster.tasks:
         if task.sweep is None:
             continue
-        for output in task.sweep.due(world.broker.clock.now):
+        now = world.broker.clock.now
+        # Twice: a pass that is under way ends, and one for what has changed since is made.
+        replaced = [one for _ in range(2) for one in task.restaffing.work(now)] if task.restaffing is not None else []
+        for output in (*task.sweep.due(now), *replaced):
             count += 1
             if half and world.rng.random() < 0.5:
-                world.faults["window's closing lost"] += 1
+                world.faults["system's command lost"] += 1
                 continue
             world.broker.append(output.topic, output.partition or 0, output.key, output.value, output.headers)
     return count

@@ -10,6 +10,7 @@ from ops.simulation.failure import Broken, holds
 from ops.simulation.organisation import LONGEST_WINDOW_MS
 from ops.simulation.shard_task import REPEAT_AFTER_MS
 from ops.simulation.shards import PARTITIONS, SHARDS
+from ops.simulation.staffed import check_staffed
 from schemas import topics
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ _ROUND_MS = 250
 
 
 def settle(world: World) -> None:
-    """All work is done, all promises are kept, all windows whose time has come are closed, the read side has it all."""
+    """All work is done, all promises are kept, all windows whose time has come are closed, nobody waits for who left, the read side
+    has it all."""
     clock = world.broker.clock
     _heal(world)
     clock.now += _UNDER_WAY_MS
@@ -36,6 +38,7 @@ def settle(world: World) -> None:
         _drain(world)
     read_side = world.watch.read_side
     final.check_windows(read_side, clock.now)
+    check_staffed(world.broker, read_side)
     world.replay.check_complete()
     final.check_stores(world.cluster)
     final.check_outcomes(world.broker, world.watch)

@@ -15,6 +15,7 @@ import tables.evolve
 from agents.ports import Effects, Incoming, Log, Store
 from agents.reference import ReferenceShard
 from agents.requests import RequestShard
+from agents.restaffing import Restaffing
 from agents.sweep import WindowSweep
 from ops.simulation import shard_task
 from ops.simulation.broker import Broker
@@ -286,6 +287,10 @@ def zombie_commits_an_offset(patch: Patch) -> None:
     patch.setattr(shard_task.ShardTask, "__init__", init)
 
 
+def nobody_looks_for_who_left(patch: Patch) -> None:
+    patch.setattr(Restaffing, "work", lambda *_: [])
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     one.__name__: one
     for one in (
@@ -315,5 +320,6 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         deactivated_user_votes,
         dead_letter_without_ack,
         zombie_commits_an_offset,
+        nobody_looks_for_who_left,
     )
 }
