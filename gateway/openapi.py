@@ -38,6 +38,9 @@ _COMMAND_HEADERS: list[dict[str, Any]] = [
 ]
 
 
+_IF_MATCH = "The `ETag` of the version that is to be changed; another one is answered 412."
+
+
 def describe(app: FastAPI, endpoints: Iterable[Endpoint]) -> None:
     """Add the endpoints to the application's routes, with all that the document says of them."""
     for endpoint in endpoints:
@@ -124,6 +127,17 @@ def _extra(endpoint: Endpoint) -> dict[str, Any]:
     ]
     if endpoint.command:
         parameters += _COMMAND_HEADERS
+    if endpoint.if_match is not None:
+        schema = {"type": "string", "examples": ['"3"']}
+        parameters.append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "required": endpoint.if_match,
+                "description": _IF_MATCH,
+                "schema": schema,
+            }
+        )
     if parameters:
         extra["parameters"] = parameters
     if endpoint.body is not None:
