@@ -10,7 +10,9 @@ import pytest
 
 import agents.barrier
 import agents.requests
+import agents.restaffing
 import rules.decide
+import rules.leavers
 import tables.evolve
 from agents.ports import Effects, Incoming, Log, Store
 from agents.reference import ReferenceShard
@@ -291,6 +293,22 @@ def nobody_looks_for_who_left(patch: Patch) -> None:
     patch.setattr(Restaffing, "work", lambda *_: [])
 
 
+def rollback_reopens_unseen(patch: Patch) -> None:
+    """Who left is looked for when reference data changes, and not when a rollback opens a level that they had passed."""
+    patch.setattr(agents.requests, "levels_left", lambda *_: ())
+
+
+def unstaffed_for_ever(patch: Patch) -> None:
+    """A level that could not be staffed once is not tried again."""
+    real = rules.leavers.levels_left
+
+    def left(state: Any, catalog: Catalog) -> Any:
+        flagged = {one.level for one in state.levels if one.unstaffed}
+        return tuple(level for level in real(state, catalog) if level not in flagged)
+
+    patch.setattr(agents.restaffing, "levels_left", left)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     one.__name__: one
     for one in (
@@ -321,5 +339,7 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         dead_letter_without_ack,
         zombie_commits_an_offset,
         nobody_looks_for_who_left,
+        rollback_reopens_unseen,
+        unstaffed_for_ever,
     )
 }
