@@ -11,8 +11,8 @@ from schemas.codes import Code
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS = re.compile(rf"\s*{_TAG}\s*(?:,\s*{_TAG}\s*)*")
-#: The tags that we give: a version. Weak ones never match.
-_VERSION = re.compile(r'(?<!W/)"([1-9][0-9]{0,15})"')
+#: The tags that we give: a version, below 2^53. Weak ones never match.
+_VERSION = re.compile(r'(?<!W/)"([1-9][0-9]{0,14})"')
 _LONGEST = 1024
 
 

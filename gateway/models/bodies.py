@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from gateway.identity.password_rules import LONGEST, SHORTEST
-from schemas.base import EntityId, Level, LongText, RequiredText, Title, Uuid, Version, Wire
+from schemas.base import EntityId, Level, LongText, Name, RequiredText, Title, Uuid, Version, Wire
 from schemas.commands import AmountText, CurrencyCode
-from schemas.reference import Email, Locale, Name, Phone, Region, Role
+from schemas.reference import Email, Locale, Phone, Region, Role
 
 DeviceId = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,128}$")]
 OneTimeToken = Annotated[str, StringConstraints(min_length=1, max_length=256)]

@@ -11,8 +11,21 @@ from agents.requests import REQUESTS
 from agents.restaffing import REPEAT_AFTER_S, Restaffing
 from schemas.commands import COMMANDS, Reassign
 from schemas.reference import Role
+from tables.record import Record, pending_of
 from tests.unit.agents.harness import PARTITION, Worker, commit, written
-from tests.unit.core.organisation import approve, assignment, catalog, fixed_rules, rollback, submit, user
+from tests.unit.core.organisation import (
+    HOUR,
+    REQUEST_ID,
+    approve,
+    assignment,
+    catalog,
+    close,
+    comment,
+    fixed_rules,
+    rollback,
+    submit,
+    user,
+)
 
 OTHER = "1f8fad5b-d9cb-469f-a165-70867728950f"
 
@@ -65,6 +78,23 @@ def test_who_is_deactivated_is_replaced_at_every_level_that_is_still_to_come() -
     rig.put("ann", active=False)
     assert rig.replace() == [None, None]
     assert rig.pools() == [("bob",), ("cid",)]
+
+
+def test_whether_a_request_waits_is_told_from_its_bytes_alone() -> None:
+    """A request that waits would be passed over, or every finished one read whole."""
+    rig = Rig({"L1": ("ann", "bob"), "L2": ("cid",)})
+    seen = []
+    for command, at in (
+        (submit(), 0), (comment(), 1), (approve("ann"), 2), (approve("cid"), 3), (rollback("cid"), 4), (approve("cid"), 5),
+        (comment(), 6), (close(6), 25 * HOUR), (comment(), 26 * HOUR),
+    ):  # fmt: skip
+        assert rig.worker.code(command, at) is None
+        data = rig.worker.stores[REQUESTS].rows[REQUEST_ID.encode()]
+        state = Record.decode(data).state
+        assert state is not None
+        seen.append(pending_of(data))
+        assert seen[-1] is state.pending
+    assert seen == [True, True, True, False, True, False, False, False, False]
 
 
 def test_who_is_no_manager_any_more_is_replaced() -> None:
