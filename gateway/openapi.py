@@ -38,7 +38,12 @@ _COMMAND_HEADERS: list[dict[str, Any]] = [
 ]
 
 
-_IF_MATCH = "The `ETag` of the version that is to be changed; another one is answered 412."
+_IF_MATCH: dict[str, Any] = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "The `ETag` of the version that is to be changed; another one is answered 412.",
+    "schema": {"type": "string", "examples": ['"3"']},
+}
 
 
 def describe(app: FastAPI, endpoints: Iterable[Endpoint]) -> None:
@@ -128,16 +133,7 @@ def _extra(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.command:
         parameters += _COMMAND_HEADERS
     if endpoint.if_match is not None:
-        schema = {"type": "string", "examples": ['"3"']}
-        parameters.append(
-            {
-                "name": "If-Match",
-                "in": "header",
-                "required": endpoint.if_match,
-                "description": _IF_MATCH,
-                "schema": schema,
-            }
-        )
+        parameters.append(_IF_MATCH | {"required": endpoint.if_match})
     if parameters:
         extra["parameters"] = parameters
     if endpoint.body is not None:
