@@ -33,6 +33,10 @@ async def invite_new(services: Services, user: User) -> Invitation | None:
     return await invite(services, user.id)
 
 
-async def end_all_sessions(services: Services, user_id: str) -> None:
-    """End a person's sessions, so that none of them lives on when the account is active again. Raises Problem 503."""
-    services.revocations.note(*await end_sessions(services.database, user_id))
+async def end_sessions_of_inactive(services: Services, user_id: str) -> None:
+    """End the sessions of an account that is inactive now, so that none lives on when it is active again. Raises Problem 503.
+
+    An old call that is repeated after its owner came back ends nothing.
+    """
+    if not services.catalog.users[user_id].active:
+        services.revocations.note(*await end_sessions(services.database, user_id))

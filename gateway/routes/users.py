@@ -14,7 +14,7 @@ from gateway.http.describe import API, CURSOR, LIMIT, Group, Query
 from gateway.http.preconditions import if_match, required
 from gateway.http.problems import invalid_at, not_found, unavailable
 from gateway.http.queries import Page, matching, query
-from gateway.identity.account_credentials import end_all_sessions, give_password, invite_new
+from gateway.identity.account_credentials import end_sessions_of_inactive, give_password, invite_new
 from gateway.identity.callers import SEES_ALL
 from gateway.identity.invitations import check_password
 from gateway.models import answers
@@ -142,13 +142,11 @@ async def change(call: Call) -> Answer:
     if body.password is not None:
         await check_password(services, body.email, body.name, body.password)
     active = current.active if body.active is None else body.active
-    if not current.active:
-        await end_all_sessions(services, current.id)
+    await end_sessions_of_inactive(services, current.id)
 
     async def changed(change: Change) -> Answer:
         user = _user(change)
-        if not user.active:
-            await end_all_sessions(services, user.id)
+        await end_sessions_of_inactive(services, user.id)
         if body.password is not None:
             await give_password(services, user, body.password)
         return shown(change, user_document(user, services.catalog))
@@ -167,7 +165,7 @@ async def deactivate(call: Call) -> Answer:
     expected = None if wanted is None else wanted.expected((await _known(call, user_id)).version)
 
     async def gone(change: Change) -> Answer:
-        await end_all_sessions(services, user_id)
+        await end_sessions_of_inactive(services, user_id)
         return Answer(b"", 204, headers=change.headers)
 
     return await remove(call, f"{API}/users/{user_id}", "user", user_id, expected, gone)

@@ -235,6 +235,20 @@ def test_a_department_can_be_used_at_once(changing_api: Api) -> None:
         shapes.refused(changing_api.post("admin", "/departments", body), 422, "invalid")
 
 
+def test_an_old_call_repeated_signs_nobody_out_who_came_back(changing_api: Api) -> None:
+    """A repeated call throws somebody out who has long been let in again."""
+    user, key = made(changing_api, password=GOOD), str(uuid.uuid4())
+    path = f"/users/{user['id']}"
+    assert changing_api.call("admin", "DELETE", path, key=key).status_code == 204
+    gone = changing_api.get("admin", path).json()
+    assert replaced(changing_api, gone, active=True).status_code == 200
+    mine = token_of(changing_api, user)
+    again = changing_api.call("admin", "DELETE", path, key=key)
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (204, "true")
+    time.sleep(1.0)  # as long as a gateway may take to hear of an ended session
+    assert changing_api.call(None, "GET", "/users/me", headers=mine).status_code == 200
+
+
 def test_the_demo_passwords_stay_what_they_were(changing_api: Api) -> None:
     """A change of somebody's name signs them out for good."""
     user = changing_api.get("admin", "/users/sue.sales").json()
