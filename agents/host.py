@@ -16,7 +16,8 @@ from agents.exits import EXIT_FAILED, EXIT_FENCED
 from agents.host_ports import DiskStore, Key, World
 from agents.lag import Lag
 from agents.ports import Fenced
-from agents.requests import REQUESTS, WINDOWS
+from agents.requests import REQUESTS, WINDOWS, RequestShard
+from agents.restaffing import Restaffing
 from agents.rounds import Rounds
 from agents.runner import Arrived, ShardRunner
 from agents.shard_builder import ShardBuilder
@@ -50,6 +51,7 @@ class ShardHost:
         self.lag = Lag(world.cluster)
         self.runners: dict[Key, ShardRunner] = {}
         self.sweeps: dict[int, WindowSweep] = {}
+        self.restaffings: dict[int, Restaffing] = {}
         self._leaving: dict[ShardRunner, None] = {}
         self.opened = asyncio.Event()
         self._builder = ShardBuilder(world, self.lag.committed)
@@ -126,6 +128,9 @@ class ShardHost:
             shard = self._builder.build(key, stores, bounds[key][1])
             failed = partial(self._failed, key, stores)
             self.runners[key] = ShardRunner(shard, claim.logs[key], stores, self._builder.caught_up, self.clock, failed)
+            if isinstance(shard, RequestShard):
+                catalog = self._world.reference.catalog
+                self.restaffings[key[1]] = Restaffing(key[1], stores[REQUESTS], shard, catalog, now)
         self._opened_claim, self.sweeps = claim, sweeps
         metrics.PARTITIONS.set(sum(1 for topic, _ in self.runners if topic == topics.COMMANDS))
         metrics.READY.set(1)
@@ -157,7 +162,7 @@ class ShardHost:
             self._rebuild = None
         # Whoever comes while another waits here, a stop during a rebalance say, waits for the same batches.
         self._leaving.update(dict.fromkeys(self.runners.values()))
-        self.runners, self.sweeps = {}, {}
+        self.runners, self.sweeps, self.restaffings = {}, {}, {}
         await asyncio.gather(*(self._finish(runner, timeout) for runner in list(self._leaving)))
 
     async def _finish(self, runner: ShardRunner, timeout: float) -> None:

@@ -18,6 +18,7 @@ READY = Gauge("athena_worker_ready", "1 when tables are recovered, reference dat
 LAG = Gauge("athena_worker_lag_records", "Records appended but not yet committed", ["topic"])
 CLOCK_SKEW = Gauge("athena_worker_clock_skew_seconds", "Difference between the broker's clock and ours")
 WINDOWS_DUE = Counter("athena_worker_windows_due_total", "CloseWindow commands sent")
+REASSIGNED = Counter("athena_worker_reassigns_sent_total", "Reassign commands sent because an approver had left")
 UNSTAFFED = Counter(
     "athena_worker_unstaffed_total", "Levels left with their old pool because no new one suffices: alert"
 )

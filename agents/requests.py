@@ -16,11 +16,12 @@ from agents.outputs import render
 from agents.ports import BatchFull, Effects, Incoming, NotYet, Output, Store
 from agents.repeats import known_hash, links_before, repeat
 from rules.decide import Decision, decide
+from rules.leavers import levels_left
 from rules.submit import ActiveRules
 from schemas.catalog import Catalog
 from schemas.codes import Code
 from schemas.commands import COMMANDS, NOT_PAYLOAD, CloseWindow, CommandBase
-from schemas.events import Commented, Reassigned, Submitted
+from schemas.events import Commented, Reassigned, RolledBack, Submitted
 from tables.record import Addition, Emission, Record
 from tables.windows import window_key, window_value
 
@@ -102,6 +103,10 @@ class RequestShard:
         self._owns = owns
         self._cache: OrderedDict[str, Record] = OrderedDict()
         self._chain: Record | None = None
+        #: The offset after the newest command that changed something, and how often a rollback reopened a request of which
+        #: somebody had left.
+        self.changed = 0
+        self.reopened = 0
 
     def handle(self, record: Incoming, effects: Effects) -> None:
         """Decide one command; whatever is wrong with the record itself becomes a dead letter."""
@@ -149,6 +154,10 @@ class RequestShard:
     def settled(self, offset: int) -> None:
         """See `agents.ports.Shard`."""
         self._settled = max(self._settled, offset)
+
+    def wrote(self, offset: int) -> bool:
+        """Whether all changes by commands before `offset` are in the tables."""
+        return self._settled >= offset
 
     def _dead(self, record: Incoming, effects: Effects, error: Exception, trace: str | None = None) -> None:
         effects.outputs.append(dead_letter(record, str(error) or repr(error), trace))
@@ -219,8 +228,12 @@ class RequestShard:
     def _take_over(self, done: Applied, effects: Effects) -> None:
         """Change the record, in memory and in the batch. Nothing here looks into the command, so nothing here fails by it."""
         target, emission = done.target, done.emission
+        self.changed = emission.offset + 1
         if done.addition is not None:
             target.add_event(done.addition, done.hash, emission.offset)
+            # Every other event leaves a pool that was whole when it was decided, or was looked at since.
+            if isinstance(done.addition.event, RolledBack) and levels_left(done.addition.after, self._catalog):
+                self.reopened += 1
         elif done.remembered:
             target.add_refusal(refusal_of(emission, done.hash))
         target.add_emission(emission, done.size, done.head)

@@ -1,4 +1,4 @@
-"""What runs again and again beside the shards: closing windows, watching progress, comparing clocks."""
+"""What runs again and again beside the shards: closing windows, replacing who left, watching progress, comparing clocks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from agents.clock import ClockGuard
 from agents.exits import EXIT_FAILED, EXIT_STALLED
 from agents.host_ports import Key, Unreachable, World
 from agents.lag import Lag
+from agents.restaffing import Restaffing
 from agents.runner import ShardRunner
 from agents.sweep import WindowSweep
 from agents.watchdog import Watchdog
@@ -20,6 +21,8 @@ from agents.watchdog import Watchdog
 log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_S = 0.5
+#: Part of the loop's time that looking for requests of which somebody left may take.
+RESTAFFING_SHARE = 0.2
 WATCH_EVERY_S = 2.0
 #: Not ready while more records than this wait to be decided.
 LAG_LIMIT = 5000
@@ -41,9 +44,12 @@ class Hosted(Protocol):
     @property
     def sweeps(self) -> Mapping[int, WindowSweep]: ...
 
+    @property
+    def restaffings(self) -> Mapping[int, Restaffing]: ...
+
 
 class Rounds:
-    """Three tasks; what goes wrong in them ends the process, but for a broker that is away for a while."""
+    """Four tasks; what goes wrong in them ends the process, but for a broker that is away for a while."""
 
     def __init__(self, world: World, host: Hosted) -> None:
         self._world = world
@@ -52,7 +58,7 @@ class Rounds:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        for work in (self._sweep, self._watch, self._compare_clocks):
+        for work in (self._sweep, self._restaff, self._watch, self._compare_clocks):
             self._tasks.append(asyncio.create_task(self._for_ever(work), name=work.__name__.lstrip("_")))
 
     async def stop(self) -> None:
@@ -101,6 +107,22 @@ class Rounds:
             if due:
                 await self._world.cluster.send(due)
                 metrics.WINDOWS_DUE.inc(len(due))
+
+    async def _restaff(self) -> None:
+        await self._host.opened.wait()
+        worked, busy = 0.0, False
+        for partition, restaffing in list(self._host.restaffings.items()):
+            if self._host.restaffings.get(partition) is not restaffing or not self._host.clock.sane:
+                break
+            started = self._now()
+            found = restaffing.work(self._world.now_ms())
+            worked += self._now() - started
+            if found:
+                await self._world.cluster.send(found)
+                metrics.REASSIGNED.inc(len(found))
+            busy = busy or restaffing.busy
+        pause = worked * (1 - RESTAFFING_SHARE) / RESTAFFING_SHARE
+        await asyncio.sleep(pause if busy else SWEEP_EVERY_S)
 
     async def _compare_clocks(self) -> None:
         await self._host.clock.wait(await self._host.clock.look(self._world.cluster.append_time))

@@ -8,13 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-import orjson
-
 from agents.ports import LocalStore, Output
-from schemas import topics
-from schemas.base import rfc3339
+from agents.system_commands import system_command
 from schemas.commands import SYSTEM, CloseWindow
-from schemas.envelope import derived_id, headers
+from schemas.envelope import derived_id
 from tables.record import Record, closes_at_of
 from tables.windows import read_entry, window_key, window_value
 
@@ -118,12 +115,4 @@ class WindowSweep:
             correlation_id=command_id,
             decision_version=version,
         )
-        found = headers(
-            id_=command_id,
-            type_="athena.command.CloseWindow",
-            source="athena/worker",
-            time=rfc3339(now_ms),
-            subject=request_id,
-            correlation_id=command_id,
-        )
-        return Output(topics.COMMANDS, request_id.encode(), orjson.dumps(command.model_dump()), found, self._partition)
+        return system_command(command, self._partition, now_ms)

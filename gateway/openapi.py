@@ -38,6 +38,14 @@ _COMMAND_HEADERS: list[dict[str, Any]] = [
 ]
 
 
+_IF_MATCH: dict[str, Any] = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "The `ETag` of the version that is to be changed; another one is answered 412.",
+    "schema": {"type": "string", "examples": ['"3"']},
+}
+
+
 def describe(app: FastAPI, endpoints: Iterable[Endpoint]) -> None:
     """Add the endpoints to the application's routes, with all that the document says of them."""
     for endpoint in endpoints:
@@ -124,6 +132,8 @@ def _extra(endpoint: Endpoint) -> dict[str, Any]:
     ]
     if endpoint.command:
         parameters += _COMMAND_HEADERS
+    if endpoint.if_match is not None:
+        parameters.append(_IF_MATCH | {"required": endpoint.if_match})
     if parameters:
         extra["parameters"] = parameters
     if endpoint.body is not None:

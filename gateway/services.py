@@ -14,6 +14,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from gateway.backpressure import Backpressure
+from gateway.directory import Directory
 from gateway.http.cursors import Cursors
 from gateway.http.problems import Problem
 from gateway.http.public import PublicUrl
@@ -57,6 +58,7 @@ class Services:
         bootstrap = settings.kafka_bootstrap
         self.settings = settings
         self.catalog = Catalog()
+        self.directory = Directory(self.catalog)
         self.database = Database(settings.database_url.get_secret_value())
         self.producer = Producer(bootstrap)
         self.outcomes = Outcomes(bootstrap, settings.partitions)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from schemas import topics
 from schemas.catalog import Catalog
@@ -84,6 +85,14 @@ class ReferenceFollower:
         except TimeoutError:
             return False
         return True
+
+    async def catch_up(self, timeout: float) -> bool:
+        """Apply all that is in the topic now; False when that took longer than `timeout` seconds, or no broker answers."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await self.wait_for(await self.end_offset(), timeout)
+        except (KafkaError, OSError, TimeoutError):
+            return False
 
     async def end_offset(self) -> int:
         """The topic's end as the broker has it now; `end` remembers it."""

@@ -229,6 +229,8 @@ def _reassign(state: RequestState, command: Reassign, context: Context) -> Decis
     index = _open_or_later(state, command.level)
     if index is None:
         return refuse(Code.NOT_PENDING)
+    if _stale(state, command):
+        return refuse(Code.STALE_VERSION)
     level = state.levels[index]
     pool = resolve_level(
         context, state.category_id, level.level, state.department_id, state.region, excluded=state.requester_id
@@ -236,7 +238,7 @@ def _reassign(state: RequestState, command: Reassign, context: Context) -> Decis
     quorum = len(pool) if level.quorum_rule == "all" else level.quorum
     dropped = tuple(vote.approver_id for vote in level.votes if vote.approver_id not in pool)
     if not _staffed_with(state, index, pool, quorum, dropped):
-        if not by_system:
+        if not by_system or level.unstaffed:  # flagged before: a second event would say nothing new
             return refuse(Code.NO_APPROVER)
         return Decision(_reassigned(state, command, context, level.approvers, level.quorum, (), unstaffed=True))
     return Decision(_reassigned(state, command, context, pool, quorum, dropped, unstaffed=False))

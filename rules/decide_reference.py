@@ -83,6 +83,9 @@ def _put(command: PutEntity, catalog: Catalog, at: int, last_version: int) -> Re
     missing = _missing(body, catalog)
     if missing is not None:
         return refuse(Code.UNKNOWN_REFERENCE, missing)
+    inactive = _inactive(body, before, catalog)
+    if inactive is not None:
+        return refuse(*inactive)
     facts: dict[str, Any] = body.model_dump() | {"id": id_, "version": max(version, last_version) + 1}
     after: Entity
     match body:
@@ -118,6 +121,21 @@ def _missing(body: Any, catalog: Catalog) -> str | None:
         wanted = getattr(body, name, None)
         if wanted is not None and wanted not in known:
             return f"/{name}"
+    return None
+
+
+def _inactive(body: Any, before: Entity | None, catalog: Catalog) -> tuple[Code, str] | None:
+    """What the body newly names that takes nothing new: the code, and the pointer to it."""
+
+    def newly(name: str) -> Any:
+        named = getattr(body, name, None)
+        return None if named == getattr(before, name, None) else named
+
+    category, approver = newly("category_id"), newly("approver_id")
+    if category is not None and not catalog.categories[category].active:
+        return Code.CATEGORY_INACTIVE, "/category_id"
+    if approver is not None and not catalog.is_active(approver, "manager"):
+        return Code.APPROVER_INACTIVE, "/approver_id"
     return None
 
 

@@ -53,6 +53,14 @@ Title = Annotated[
     AfterValidator(_not_blank),
     _VISIBLE_TEXT,
 ]
+#: As a title, in one line.
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    AfterValidator(_no_control),
+    AfterValidator(_not_blank),
+    Field(json_schema_extra={"pattern": r"^[^\x00-\x1F\x7F-\x9F]*[^\x00-\x1F\x7F-\x9F\s][^\x00-\x1F\x7F-\x9F]*$"}),
+]
 LongText = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_no_control), _TEXT]
 #: A text that must say something: a rejection's comment.
 RequiredText = Annotated[

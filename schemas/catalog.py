@@ -10,11 +10,13 @@ from schemas.reference import ENTITIES, Assignment, Category, Department, Entity
 class Catalog:
     """Current reference data, indexed for the questions asked of it. One writer; plain dictionaries.
 
-    `offset` is the next offset of `athena.reference` to be applied.
+    `offset` is the next offset of `athena.reference` to be applied. `staffing` changes whenever somebody becomes an active manager
+    or is one no longer, and whenever assignments change: whoever keeps a pool of approvers then looks at it again.
     """
 
     def __init__(self) -> None:
         self.offset = 0
+        self.staffing = 0
         self.users: dict[str, User] = {}
         self.users_by_email: dict[str, str] = {}
         self.departments: dict[str, Department] = {}
@@ -50,10 +52,12 @@ class Catalog:
         match entity:
             case User():
                 before = self.users.get(entity.id)
+                manages = self.is_active(entity.id, "manager")
                 if before is not None and self.users_by_email.get(before.email.lower()) == entity.id:
                     del self.users_by_email[before.email.lower()]
                 self.users[entity.id] = entity
                 self.users_by_email[entity.email.lower()] = entity.id
+                self.staffing += manages != self.is_active(entity.id, "manager")
             case Department():
                 self.departments[entity.id] = entity
             case Category():
@@ -64,6 +68,7 @@ class Catalog:
                 self._drop("assignment", entity.id)
                 self.assignments[entity.id] = entity
                 self.assignments_by_category.setdefault(entity.category_id, {})[entity.id] = entity
+                self.staffing += 1
             case Rules():
                 self.rules[int(entity.id)] = entity
                 self.newest_rules_version = max(self.newest_rules_version, int(entity.id))
@@ -71,6 +76,7 @@ class Catalog:
     def _drop(self, kind: str, id_: str) -> None:
         if kind == "assignment" and (assignment := self.assignments.pop(id_, None)) is not None:
             del self.assignments_by_category[assignment.category_id][id_]
+            self.staffing += 1
 
     def assignments_for(self, category_id: str) -> Iterator[Assignment]:
         """All assignments of one category."""

@@ -35,6 +35,7 @@ class Code(StrEnum):
     LAST_ADMIN = "last-admin"
     UNKNOWN_REFERENCE = "unknown-reference"
     RULES_INVALID = "rules-invalid"
+    APPROVER_INACTIVE = "approver-inactive"
     ENTITY_EXISTS = "entity-exists"
     # A record that could not be processed; not remembered
     FAILED = "failed"
@@ -79,6 +80,7 @@ DETAIL: dict[Code, str] = {
     Code.LAST_ADMIN: "This is the last active administrator, who must stay.",
     Code.UNKNOWN_REFERENCE: "It names something that does not exist.",
     Code.RULES_INVALID: "The rules file was not published, because its check found errors.",
+    Code.APPROVER_INACTIVE: "Only an active manager can be assigned. Choose another person, or give this one the role.",
     Code.ENTITY_EXISTS: "Something with this id exists already.",
     Code.FAILED: "The command could not be processed. An operator has been told; it may be replayed.",
 }

@@ -9,12 +9,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
-from schemas.base import SCHEMA_VERSION, CorrelationId, EntityId, Level, Millis, Stored, Uuid, Version, Wire
+from schemas.base import SCHEMA_VERSION, CorrelationId, EntityId, Level, Millis, Name, Stored, Uuid, Version, Wire
 from schemas.commands import SYSTEM
 
 Role = Literal["sales", "manager", "admin", "auditor"]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Email = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,189}$")]
+Email = Annotated[
+    str, StringConstraints(max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f-\x9f]{1,64}@[^@\s\x00-\x1f\x7f-\x9f]{1,189}$")
+]
+Phone = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{4,14}$")]
+Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")]
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 
 
@@ -92,8 +95,8 @@ class UserBody(Wire):
     name: Name
     roles: Annotated[tuple[Role, ...], Field(max_length=4)]
     department_id: EntityId
-    phone: Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{4,14}$")] | None = None
-    locale: Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")] = "en"
+    phone: Phone | None = None
+    locale: Locale = "en"
     active: bool = True
 
 
@@ -170,11 +173,15 @@ class PutEntity(ReferenceCommandBase):
         return self
 
 
+#: What can be taken away; everything else is only replaced.
+Removable = Literal["user", "category", "assignment"]
+
+
 class RemoveEntity(ReferenceCommandBase):
     """Deactivate a user or category, delete an assignment."""
 
     type: Literal["RemoveEntity"] = "RemoveEntity"
-    kind: Literal["user", "category", "assignment"]
+    kind: Removable
     entity_id: EntityId
 
 

@@ -37,11 +37,14 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class LevelState:
+    """`unstaffed`: when somebody had left, no new pool sufficed, and the old one stayed."""
+
     level: Level
     quorum: int
     quorum_rule: str
     approvers: tuple[str, ...]
     votes: tuple[Vote, ...] = ()
+    unstaffed: bool = False
 
     @property
     def approvals(self) -> int:

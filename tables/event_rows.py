@@ -44,6 +44,9 @@ LAYOUTS: dict[int, tuple[type[EventBase], tuple[str, ...]]] = {
 }
 #: The layout in which each event type is written now.
 _CURRENT = {cls: number for number, (cls, _) in LAYOUTS.items()}
+#: Layouts after which a request waits for nobody, whatever comes; and those that change nothing about that.
+_LAST = frozenset({_CURRENT[Withdrawn], _CURRENT[WindowClosed]})
+_BESIDE = frozenset({_CURRENT[Commented]})
 _LEVEL = ("level", "quorum", "quorum_rule", "approvers")
 _FIRST_FIELD = 4
 
@@ -62,6 +65,11 @@ def packed(event: AnyEvent, offset: int, before: tuple[int, int]) -> Row:
     while row[-1] is None:
         row.pop()
     return row
+
+
+def ended(rows: Sequence[Row]) -> bool:
+    """Whether the request these events made is withdrawn, finalized or closed."""
+    return next((row[0] in _LAST for row in reversed(rows) if row[0] not in _BESIDE), False)
 
 
 def unpacked(rows: Sequence[Row], command_ids: Iterable[str]) -> Iterator[tuple[AnyEvent, int]]:

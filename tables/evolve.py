@@ -132,13 +132,17 @@ def _withdrawn(state: RequestState, event: Withdrawn) -> RequestState:
 
 
 def _reassigned(state: RequestState, event: Reassigned) -> RequestState:
-    if event.unstaffed or state.open_index is None:
+    if state.open_index is None:
         return _next(state, event)
     index = _index(state, event.level)
     level = state.levels[index]
+    if event.unstaffed:
+        return _next(state, event, levels=_replaced(state, index, changed(level, unstaffed=True)))
     gone = set(level.approvers) - set(event.approvers)
     votes = tuple(vote for vote in level.votes if vote.approver_id not in event.dropped)
-    levels = _replaced(state, index, changed(level, approvers=event.approvers, quorum=event.quorum, votes=votes))
+    levels = _replaced(
+        state, index, changed(level, approvers=event.approvers, quorum=event.quorum, votes=votes, unstaffed=False)
+    )
     return _next(state, event, former_approvers=state.former_approvers | gone, **_advanced(levels, state.open_index))
 
 

@@ -25,7 +25,7 @@ from tables import event_rows, record_format_1
 from tables.emission import COMMAND_RAW, EMISSION_RAW, Emission, Refusal, uuid_bytes, uuid_text
 from tables.evolve import evolve, fold
 
-__all__ = ["Addition", "Emission", "Record", "Refusal", "closes_at_of", "seq_of"]
+__all__ = ["Addition", "Emission", "Record", "Refusal", "closes_at_of", "pending_of", "seq_of"]
 
 FORMAT = 2
 HEADER_BYTES = 9
@@ -206,6 +206,19 @@ def closes_at_of(data: bytes) -> int | None:
     """`closes_at` from a record's header alone."""
     due = int.from_bytes(data[1:HEADER_BYTES], "big")
     return due or None
+
+
+def pending_of(data: bytes) -> bool:
+    """Whether the request waits for a vote, without making events of its rows; of an older format by decoding it."""
+    if closes_at_of(data) is not None:
+        return False
+    if data[0] != FORMAT:
+        state = Record.decode(data).state
+        return state is not None and state.pending
+    _, _, _, events, refusals, emissions, _, _ = _FIXED.unpack_from(data, HEADER_BYTES)
+    commands = (events + refusals) * COMMAND_RAW.size + emissions * EMISSION_RAW.size
+    rows: list[event_rows.Row] = orjson.loads(data[HEADER_BYTES + _FIXED.size + commands :])[0]
+    return not event_rows.ended(rows)
 
 
 def seq_of(data: bytes) -> int:

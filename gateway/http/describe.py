@@ -42,6 +42,7 @@ class Endpoint:
     problems: frozenset[int]
     command: bool
     yaml: bool
+    if_match: bool | None
 
 
 LIMIT = Query("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "How many items at most.")
@@ -75,8 +76,9 @@ class Group:
         problems: Sequence[int] = (),
         command: bool = False,
         yaml: bool = False,
+        if_match: bool | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Declare the decorated handler. `command`: it makes a command.
+        """Declare the decorated handler. `command`: it makes a command. `if_match`: it needs that header (True), or honours it.
 
         Raises:
             TypeError: no `access` was declared; such a gateway does not start.
@@ -96,12 +98,14 @@ class Group:
             statuses |= {404}
         if command:
             statuses |= {404, 409, 422}
+        if if_match is not None:
+            statuses |= {400, 412, 428} if if_match else {400, 412}
 
         def declare(handler: Handler) -> Handler:
             self.endpoints.append(
                 Endpoint(
                     method, self.prefix + path, handler, self.tag, access, body, body_required, query, headers, answers,
-                    frozenset(statuses), command, yaml,
+                    frozenset(statuses), command, yaml, if_match,
                 )
             )  # fmt: skip
             return handler

@@ -22,6 +22,8 @@ TITLES = {
     "malformed": "The request cannot be read",
     "too-large": "The request is too large",
     "unsupported-media-type": "Unsupported media type",
+    "precondition-failed": "It has changed meanwhile",
+    "precondition-required": "Say which version you mean",
     "rate-limited": "Too many requests",
     "unavailable": "Not available right now",
     "internal": "Something went wrong here",

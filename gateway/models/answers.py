@@ -162,6 +162,19 @@ class User(Shape):
     version: int
 
 
+class Invitation(Shape):
+    """`token` sets the person's first password, once. It is shown here alone."""
+
+    token: str
+    expires_at: Time
+
+
+class NewUser(User):
+    """`invitation` when no password was given."""
+
+    invitation: Invitation | None = None
+
+
 class Person(Shape):
     """What people on the same request see of each other."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from gateway.identity.password_rules import LONGEST, SHORTEST
-from schemas.base import EntityId, Level, LongText, RequiredText, Title, Uuid, Version, Wire
+from schemas.base import EntityId, Level, LongText, Name, RequiredText, Title, Uuid, Version, Wire
 from schemas.commands import AmountText, CurrencyCode
+from schemas.reference import Email, Locale, Phone, Region, Role
 
 DeviceId = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,128}$")]
 OneTimeToken = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -87,3 +88,34 @@ class CommentBody(Wire):
 class ReassignBody(Wire):
     level: Level
     expected_version: SeenVersion | None = None
+
+
+def _each_once(roles: tuple[Role, ...]) -> tuple[Role, ...]:
+    if len(set(roles)) != len(roles):
+        raise ValueError("names a role twice")
+    return roles
+
+
+class NewUserBody(Wire):
+    """Without `password` the answer holds a token with which the person sets one."""
+
+    email: Email
+    name: Name
+    roles: Annotated[
+        tuple[Role, ...], Field(max_length=4, json_schema_extra={"uniqueItems": True}), AfterValidator(_each_once)
+    ]
+    department_id: EntityId
+    phone: Phone | None = None
+    locale: Locale = "en"
+    password: NewPassword | None = None
+
+
+class UserBody(NewUserBody):
+    """The whole account. Without `active` it stays active or inactive; without `password` that stays."""
+
+    active: bool | None = None
+
+
+class DepartmentBody(Wire):
+    name: Name
+    region: Region

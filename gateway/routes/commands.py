@@ -12,7 +12,7 @@ from gateway.http.problems import not_found, refusal
 from gateway.identity.callers import Caller
 from gateway.models import answers
 from gateway.sql import commands, requests
-from gateway.streams.commands import command_document
+from gateway.streams.exchange import command_document
 from gateway.values import uuid_or_none
 
 group = Group("Commands")

@@ -6,7 +6,7 @@ from gateway.http.call import Call
 from gateway.http.problems import Problem
 from gateway.identity.callers import Caller
 from gateway.sql import commands
-from gateway.streams.commands import command_id_of
+from gateway.streams.exchange import command_id_of
 
 
 async def admit(call: Call, caller: Caller, path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from agents.ports import Output
 from ops.simulation.gateways import TROUBLES
 from ops.simulation.poison import send_poison
 from ops.simulation.shard_log import CHANGELOG_ACK, OUTPUT_ACK
@@ -35,23 +36,32 @@ def work(world: World) -> str:
 
 
 def sweep(world: World) -> str:
-    """The sweeps look for windows whose time has come."""
+    """The sweeps look for windows whose time has come, and for approvers who left."""
     return f"{sweep_all(world, world.rng.random() < 0.2)} due"
 
 
 def sweep_all(world: World, half: bool = False) -> int:
-    """All sweeps; `half`: they die half way, or their sends are lost. How many windows were due."""
-    count = 0
-    for task in world.cluster.tasks:
-        if task.sweep is None:
+    """All sweeps; `half`: they die half way, or their sends are lost. How many commands of the system were due."""
+    now = world.broker.clock.now
+    due = [output for task in world.cluster.tasks if task.sweep is not None for output in task.sweep.due(now)]
+    return _send(world, due, half) + restaff_all(world, half)
+
+
+def restaff_all(world: World, half: bool = False) -> int:
+    """All passes for who left, as `sweep_all`."""
+    now = world.broker.clock.now
+    looking = [task.restaffing for task in world.cluster.tasks if task.restaffing is not None]
+    # Twice: a pass that is under way ends, and one for what has changed since is made.
+    return _send(world, [output for one in looking for _ in range(2) for output in one.work(now)], half)
+
+
+def _send(world: World, due: list[Output], half: bool) -> int:
+    for output in due:
+        if half and world.rng.random() < 0.5:
+            world.faults["system's command lost"] += 1
             continue
-        for output in task.sweep.due(world.broker.clock.now):
-            count += 1
-            if half and world.rng.random() < 0.5:
-                world.faults["window's closing lost"] += 1
-                continue
-            world.broker.append(output.topic, output.partition or 0, output.key, output.value, output.headers)
-    return count
+        world.broker.append(output.topic, output.partition or 0, output.key, output.value, output.headers)
+    return len(due)
 
 
 def pass_time(world: World) -> str:

@@ -64,6 +64,11 @@ class Administration:
             self._send({"type": "PutEntity", "entity_id": id_, "body": body})
         return "assignment"
 
+    def bring_back(self) -> None:
+        """Whoever is away comes back."""
+        while self._away:
+            self._put(self._away.pop(), user_body, active=True)
+
     def sign_in(self) -> str:
         """A gateway reports a login, sometimes twice: its first report was not acknowledged."""
         user = self._rng.choice(MANAGERS)

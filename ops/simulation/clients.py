@@ -66,6 +66,12 @@ class Clients:
             self._append(self._body("Approve", request_id, "aud", {}))
         return f"{BURST} on {request_id}"
 
+    def take_back(self) -> None:
+        """Whoever decided last changes their mind, wherever that can be."""
+        for ledger in self._watch.read_side.requests.values():
+            if ledger.newest is not None and ledger.status not in _OVER:
+                self._append(self._body("Rollback", ledger.id, ledger.newest.actor, {}))
+
     def _submit(self, request_id: str | None = None) -> str:
         rng = self._rng
         actor = rng.choice(SALES) if rng.random() < 0.95 else rng.choice(PEOPLE)

@@ -32,6 +32,7 @@ from ops.simulation.poison import send_poison
 from ops.simulation.processes import Cluster
 from ops.simulation.replay import Replay
 from ops.simulation.shards import SHARDS
+from ops.simulation.staffed import Staffed
 from ops.simulation.watch import Watch
 from schemas import topics
 
@@ -161,7 +162,7 @@ class HostRun:
         for ledger in self.watch.read_side.requests.values():
             if ledger.status in ("approved", "rejected"):
                 found.append((ledger.id, ledger.status, now))
-        return found
+        return found or list(Staffed(self.broker).wrong(self.watch.read_side))
 
     def say(self, text: str) -> None:
         self.trace.append(f"{self.loop.time():8.3f} {text}")

@@ -24,9 +24,13 @@ class Standing:
 
 @dataclass(slots=True)
 class Route:
+    """`rule` is what the rules file said of the quorum."""
+
     level: str
     quorum: int
+    rule: str
     pool: set[str]
+    unstaffed: bool = False
 
 
 @dataclass(slots=True)
@@ -38,6 +42,8 @@ class Ledger:
     at: int = 0
     status: str | None = None
     requester: str = ""
+    category: str = ""
+    region: str = ""
     window: int = 0
     route: list[Route] = field(default_factory=list)
     open: int | None = None
@@ -65,7 +71,10 @@ class Ledger:
     def _submitted(self, event: dict[str, Any]) -> None:
         holds(self.version == 1, "submitted twice", event)
         self.requester, self.window = event["actor_id"], event["window_ms"]
-        self.route = [Route(one["level"], one["quorum"], set(one["approvers"])) for one in event["levels"]]
+        self.category, self.region = event["category_id"], event["region"]
+        self.route = [
+            Route(one["level"], one["quorum"], one["quorum_rule"], set(one["approvers"])) for one in event["levels"]
+        ]
         for one in self.route:
             holds(self.requester not in one.pool, "the requester is in a pool", event)
             holds(1 <= one.quorum <= len(one.pool), "a level cannot reach its quorum", event)
@@ -110,9 +119,11 @@ class Ledger:
         assert self.open is not None
         found = [(index, one) for index, one in enumerate(self.route) if one.level == event["level"]]
         holds(bool(found) and found[0][0] >= self.open, "reassigned a level that is past", event)
-        if event["unstaffed"]:
-            return
         route = found[0][1]
+        holds(not (route.unstaffed and event["unstaffed"]), "flagged as unstaffed twice", self.id, event)
+        route.unstaffed = event["unstaffed"]
+        if route.unstaffed:
+            return
         route.pool, route.quorum = set(event["approvers"]), event["quorum"]
         holds(self.requester not in route.pool, "the requester is in a pool", event)
         gone = {vote.actor for vote in self.votes if vote.level == route.level and vote.actor not in route.pool}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ops.simulation import final
-from ops.simulation.actions import sweep_all
+from ops.simulation.actions import restaff_all, sweep_all
 from ops.simulation.failure import Broken, holds
 from ops.simulation.organisation import LONGEST_WINDOW_MS
 from ops.simulation.shard_task import REPEAT_AFTER_MS
 from ops.simulation.shards import PARTITIONS, SHARDS
+from ops.simulation.staffed import check_staffed
 from schemas import topics
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ _ROUND_MS = 250
 
 
 def settle(world: World) -> None:
-    """All work is done, all promises are kept, all windows whose time has come are closed, the read side has it all."""
+    """All work is done, all promises are kept, all windows whose time has come are closed, nobody waits for who left, the read side
+    has it all."""
     clock = world.broker.clock
     _heal(world)
     clock.now += _UNDER_WAY_MS
     _drain(world)
+    _second_thoughts(world)
     latest = max((ledger.at for ledger in world.watch.read_side.requests.values()), default=clock.now)
     clock.now = max(clock.now, latest) + LONGEST_WINDOW_MS
     for _ in range(_WINDOW_ROUNDS):
@@ -36,6 +39,7 @@ def settle(world: World) -> None:
         _drain(world)
     read_side = world.watch.read_side
     final.check_windows(read_side, clock.now)
+    check_staffed(world.broker, read_side)
     world.replay.check_complete()
     final.check_stores(world.cluster)
     final.check_outcomes(world.broker, world.watch)
@@ -44,6 +48,19 @@ def settle(world: World) -> None:
     world.intents.check()
     world.mirror.check()
     holds(not any(map(world.cluster.lag, SHARDS)), "offsets lag behind")
+
+
+def _second_thoughts(world: World) -> None:
+    """All is quiet, and then decisions are taken back, or those who are away come back. Nothing else happens that would make
+    a worker look again: it must see by itself who is waited for now."""
+    if restaff_all(world):
+        world.broker.clock.now += _ROUND_MS
+        _drain(world)
+    if world.rng.random() < 0.5:
+        world.clients.take_back()
+    else:
+        world.admin.bring_back()
+    _drain(world)
 
 
 def _heal(world: World) -> None:

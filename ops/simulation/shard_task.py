@@ -10,6 +10,7 @@ from agents import barrier
 from agents.ports import Incoming, Shard, Store
 from agents.reference import CATALOG, ReferenceShard
 from agents.requests import REQUESTS, WINDOWS, RequestShard
+from agents.restaffing import Restaffing
 from agents.security import SESSIONS, SecurityShard
 from agents.sweep import REPEAT_AFTER_S, WindowSweep
 from agents.topology import CHANGELOGS, TABLES
@@ -39,6 +40,7 @@ class ShardTask(Driven):
         self.stopping = False
         self.opened = False
         self.sweep: WindowSweep | None = None
+        self.restaffing: Restaffing | None = None
         self._broker = broker
         self._rng = rng
         self._owned = owned
@@ -57,10 +59,13 @@ class ShardTask(Driven):
         position = self._broker.committed.get(self.key, 0)
         shard = self._shard(stores, position)
         rebuild: Iterator[int] = iter(())
-        if topic == topics.COMMANDS:
-            self.sweep = WindowSweep(
-                partition, stores[REQUESTS], stores[WINDOWS], lambda: self._broker.clock.now / 1000
-            )
+        if isinstance(shard, RequestShard):
+
+            def seconds() -> float:
+                return self._broker.clock.now / 1000
+
+            self.sweep = WindowSweep(partition, stores[REQUESTS], stores[WINDOWS], seconds)
+            self.restaffing = Restaffing(partition, stores[REQUESTS], shard, self.process.catalog, seconds)
             rebuild = self.sweep.rebuild(self._rng.choice((1, 2, 3)))
         self.opened = True
         while not self.stopping:

@@ -17,6 +17,9 @@ BODIES: dict[str, Callable[[], Any]] = {
     "POST /approvals/{id}/approve": lambda: {},
     "POST /approvals/{id}/reject": lambda: {"comment": "Not this year."},
     "POST /approvals/{id}/rollback": lambda: {},
+    "POST /users": lambda: {"email": f"{uuid.uuid4()}@athena.test", "name": "New", "roles": [], "department_id": "hq"},
+    "PUT /users/{id}": lambda: {"email": "spare@athena.test", "name": "Spare", "roles": [], "department_id": "hq"},
+    "POST /departments": lambda: {"name": "New", "region": "emea"},
     "POST /auth/login": lambda: {"email": "sam.sales@athena.test", "password": PASSWORD},
     "POST /auth/refresh": lambda: {"refresh_token": "nobody-has-this-one"},
     "POST /auth/oidc/start": lambda: {"code_challenge": "c" * 43},
@@ -43,7 +46,7 @@ def object_id(house: House, method: str, path: str, name: str) -> str:
     if name == "malformed":
         return "no-such-id"
     if path.startswith("/users/"):
-        return PEOPLE[name]
+        return PEOPLE.get(name, name)
     if path.startswith("/commands/"):
         return house.command_of_sam()
     assert name in OWNERS, name

@@ -19,4 +19,8 @@ def prepare(stack: Stack, api: Api) -> Mapping[str, Sequence[str]]:
     """Make them; real ids by the path up to them."""
     person(stack, api, EVERYBODY, ALL_ROLES, "emea-sales")
     requests = [api.submit(who, **ROUTE_ALL)["id"] for who in ("sam.sales", "sue.sales", "ana.sales", EVERYBODY) * 3]
-    return {"/requests/": requests, "/approvals/": requests, "/users/": ["sam.sales", "sue.sales", "l2b"]}
+    # Whom the fuzz may change and deactivate.
+    victims = [f"victim{number}" for number in range(3)]
+    for victim in victims:
+        person(stack, api, victim, ("sales",), "emea-sales")
+    return {"/requests/": requests, "/approvals/": requests, "/users/": victims}

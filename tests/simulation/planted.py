@@ -10,11 +10,14 @@ import pytest
 
 import agents.barrier
 import agents.requests
+import agents.restaffing
 import rules.decide
+import rules.leavers
 import tables.evolve
 from agents.ports import Effects, Incoming, Log, Store
 from agents.reference import ReferenceShard
 from agents.requests import RequestShard
+from agents.restaffing import Restaffing
 from agents.sweep import WindowSweep
 from ops.simulation import shard_task
 from ops.simulation.broker import Broker
@@ -286,6 +289,26 @@ def zombie_commits_an_offset(patch: Patch) -> None:
     patch.setattr(shard_task.ShardTask, "__init__", init)
 
 
+def nobody_looks_for_who_left(patch: Patch) -> None:
+    patch.setattr(Restaffing, "work", lambda *_: [])
+
+
+def rollback_reopens_unseen(patch: Patch) -> None:
+    """Who left is looked for when reference data changes, and not when a rollback opens a level that they had passed."""
+    patch.setattr(agents.requests, "levels_left", lambda *_: ())
+
+
+def unstaffed_for_ever(patch: Patch) -> None:
+    """A level that could not be staffed once is not tried again."""
+    real = rules.leavers.levels_left
+
+    def left(state: Any, catalog: Catalog) -> Any:
+        flagged = {one.level for one in state.levels if one.unstaffed}
+        return tuple(level for level in real(state, catalog) if level not in flagged)
+
+    patch.setattr(agents.restaffing, "levels_left", left)
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     one.__name__: one
     for one in (
@@ -315,5 +338,8 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         deactivated_user_votes,
         dead_letter_without_ack,
         zombie_commits_an_offset,
+        nobody_looks_for_who_left,
+        rollback_reopens_unseen,
+        unstaffed_for_ever,
     )
 }

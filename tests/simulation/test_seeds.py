@@ -43,6 +43,6 @@ def test_every_kind_of_fault_is_met() -> None:
         "gateway restart", "more refusals than remembered", "outcomes cut off", "poison record", "projector down",
         "projector rebalance", "projector zombie", "read side rebuilt", "read side set back", "rebalance", "record delayed",
         "reference command twice", "rules changed", "security event twice", "send refused", "store deleted", "store stale",
-        "user deactivated", "window's closing lost", "zombie",
+        "user deactivated", "system's command lost", "zombie",
     }  # fmt: skip
     assert not wanted - met

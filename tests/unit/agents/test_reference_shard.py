@@ -173,6 +173,33 @@ def test_what_is_named_must_exist() -> None:
     assert registry.code(registry.remove("category", "nope")) == "not-found"
 
 
+def test_nothing_new_is_given_to_who_left_or_cannot_approve() -> None:
+    """An assignment names somebody who will never decide, and requests are refused or wait because of it."""
+    registry = Registry()
+    assert registry.code(registry.put("ben", registry.user("ben@example.com", ["sales"]))) is None
+    body = {"kind": "assignment", "category_id": "travel", "level": "L1", "approver_id": "ben"}
+    found = registry.outcome(registry.put("t2", body))
+    assert (found["code"], found["pointer"]) == ("approver-inactive", "/approver_id")
+    assert registry.code(registry.remove("user", "ann")) is None
+    body["approver_id"] = "ann"
+    assert registry.code(registry.put("t2", body)) == "approver-inactive"
+    assert registry.code(registry.put("t1", body | {"level": "L2"})) is None, "what names her already can be edited"
+    assert registry.code(registry.remove("category", "travel")) is None
+    reason = {"kind": "reason", "text": "A trip", "category_id": "travel"}
+    found = registry.outcome(registry.put("trip", reason))
+    assert (found["code"], found["pointer"]) == ("category-inactive", "/category_id")
+
+
+def test_an_administrator_who_left_changes_nothing_any_more() -> None:
+    """Somebody who was let go lets themselves in again, with a command that was on its way."""
+    registry = Registry()
+    assert registry.code(registry.put("ann", registry.user("ann@example.com", ["admin"]))) is None
+    assert registry.code(registry.remove("user", "root", actor="ann")) is None
+    back = registry.put("root", registry.user("root@example.com", ["admin"]), actor="root")
+    assert registry.code(back) == "actor-not-allowed"
+    assert registry.code(registry.remove("user", "ann", actor="root")) == "actor-not-allowed"
+
+
 def test_an_account_cannot_be_named_like_the_system() -> None:
     """Somebody signs in as the program itself, and is asked for no role any more."""
     registry = Registry()

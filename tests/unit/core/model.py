@@ -251,19 +251,22 @@ class Model:
         self.log.append(Fact("comment", self.version + 1, at, who))
         return set()
 
-    def reassign(self, level: str, who: str, at: int) -> set[str]:
+    def reassign(self, level: str, who: str, at: int, seen: int | None) -> set[str]:
         if who != "system" and "admin" not in self.world.roles.get(who, ()):
             return {"actor-not-allowed"}
         opened, now = self.open_level(), self.levels()
         if opened is None or level not in now or level < opened:
             return {"not-pending"}
+        if self.stale(seen):
+            return {"stale-version"}
         pool = self.world.pool(level, self.requester)
         spec = self.specs.get(level, "any")
         needed = now[level][1] if spec != "all" else len(pool)
         lost = frozenset(fact.who for fact in self.standing() if fact.level == level and fact.who not in pool)
         kept = [fact for fact in self.standing() if not (fact.level == level and fact.who in lost)]
         if not pool or self._stuck(now | {level: (pool, needed)}, kept):
-            if who != "system":
+            before = [fact for fact in self.log if fact.what == "reassign" and fact.level == level]
+            if who != "system" or (before and not before[-1].pool):
                 return {"no-approver"}
             self.log.append(Fact("reassign", self.version + 1, at, who, level))
         else:

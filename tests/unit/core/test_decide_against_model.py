@@ -145,10 +145,11 @@ class Life(RuleBasedStateMachine):
         self._send(comment(who), self.model.comment(who, self.now))
 
     @precondition(lambda self: self.state is not None)
-    @rule(level=st.sampled_from(LEVELS), who=st.sampled_from(("root", "system", "ann")))
-    def reassign(self, level: Any, who: str) -> None:
-        codes = self.model.reassign(level, who, self.now)
-        self._send(reassign(level, who), codes)
+    @rule(level=st.sampled_from(LEVELS), who=st.sampled_from(("root", "system", "ann")), seen=seen_versions)
+    def reassign(self, level: Any, who: str, seen: int | None) -> None:
+        version = self._seen(seen)
+        codes = self.model.reassign(level, who, self.now, version)
+        self._send(reassign(level, who, expected_version=version), codes)
         if not codes:
             unstaffed = not self.model.log[-1].pool
             assert getattr(self.events[-1], "unstaffed", None) is unstaffed

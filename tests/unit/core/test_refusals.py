@@ -169,6 +169,12 @@ ROWS: Sequence[Row] = (
         "a shut account goes on writing"),
     row(Code.ACTOR_NOT_ALLOWED, lambda: reassign("L1", "ann"), filed,
         "an approver chooses who decides"),
+    row(Code.STALE_VERSION, lambda: reassign("L1", "system", expected_version=1),
+        lambda: filed(quorum={"L1": 2}).does(comment(), approve("ann")).without("bob"),
+        "a departure that was looked at before a vote came takes the vote away"),
+    row(Code.NO_APPROVER, lambda: reassign("L1", "system"),
+        lambda: filed().without("ann").without("bob").does(reassign("L1", "system")),
+        "a request that nobody can decide fills its history with attempts"),
     row(Code.ACTOR_NOT_ALLOWED, lambda: close(4, "ann"), lambda: long_ago(approved()),
         "anybody who can write a command finalizes a request"),
 )  # fmt: skip
@@ -186,7 +192,7 @@ def test_every_code_of_the_domain_is_met() -> None:
     """A code that nothing produces is a promise to users that nobody keeps."""
     elsewhere = {  # reference data; the record of known commands; dead letters; the test of its own below
         Code.PRECONDITION_FAILED, Code.EMAIL_TAKEN, Code.LAST_ADMIN, Code.RULES_INVALID, Code.ENTITY_EXISTS,
-        Code.IDEMPOTENCY_KEY_REUSED, Code.FAILED, Code.TOO_MANY_EVENTS,
+        Code.IDEMPOTENCY_KEY_REUSED, Code.FAILED, Code.TOO_MANY_EVENTS, Code.APPROVER_INACTIVE,
     }  # fmt: skip
     assert {one.code for one in ROWS} == set(Code) - elsewhere
 

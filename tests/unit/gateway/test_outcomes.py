@@ -7,7 +7,7 @@ import asyncio
 import orjson
 
 from gateway.streams import outcomes
-from gateway.streams.commands import _outcome
+from gateway.streams.exchange import outcome_of
 from gateway.streams.outcomes import Outcome, Outcomes, Waiter
 from schemas.outcomes import answering
 
@@ -86,7 +86,7 @@ def _answered(offset: int, arrived: list[Arrived]) -> Outcome | None:
         waiter = found.expect("one")
         # All with one poll: the second must not be lost while the first is looked at.
         found._resolve(arrived)
-        return await _outcome(waiter, offset, 0.05)
+        return await outcome_of(waiter, offset, 0.05)
 
     return asyncio.run(story())
 
