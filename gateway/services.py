@@ -19,6 +19,7 @@ from gateway.http.cursors import Cursors
 from gateway.http.problems import Problem
 from gateway.http.public import PublicUrl
 from gateway.identity.callers import Callers
+from gateway.identity.devices import DeviceCookies
 from gateway.identity.dpop import Proofs
 from gateway.identity.grants import Grants
 from gateway.identity.pace import Pace
@@ -70,6 +71,7 @@ class Services:
         self.callers = Callers(self.tokens, self.proofs, self.revocations, self.catalog)
         self.grants = Grants(self.database, self.tokens, key)
         self.passwords = Passwords()
+        self.cookies = DeviceCookies(key)
         self.pace = Pace(self.database)
         self.security = SecurityLog(self.producer)
         self.issued = Issued(self.database)

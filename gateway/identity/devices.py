@@ -6,7 +6,9 @@ can the key of a DPoP proof: see ADR 13.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import ipaddress
 import re
 import secrets
@@ -20,7 +22,9 @@ KNOWN_DAYS = 90
 LONGEST_USER_AGENT = 200
 _ODD = re.compile(r"[^ -~\xa0-\xff]")
 _COOKIE = "device"
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+_MAC_BYTES = 16
+#: 256 random bits, and a MAC of them and the account.
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +60,36 @@ class Device:
         )
         return [_place(kind, value) for kind, value in kinds if value is not None]
 
-    def with_cookie(self, known: set[bytes]) -> Device:
-        """With a cookie that its owner signed in with before, or else a new one: nobody can plant one that they know."""
+    def with_cookie(self, known: set[bytes], new: str) -> Device:
+        """With a cookie that its owner signed in with before, or else the `new` one: nobody can plant one that they know."""
         kept = self.cookie is not None and _place("cookie", self.cookie) in known
-        return self if kept else replace(self, cookie=secrets.token_urlsafe(32))
+        return self if kept else replace(self, cookie=new)
 
     @property
     def fingerprint(self) -> str:
         """What tells this device from another that presents the same refresh token: its key, else all that it says of itself."""
         return _hash(self.jkt or f"{self.device_id}\0{self.cookie}\0{self.user_agent}").hex()[:32]
+
+
+class DeviceCookies:
+    """Makes device cookies, and knows without asking PostgreSQL which it made for an account: those go ahead of a flood."""
+
+    def __init__(self, key: str) -> None:
+        self._key = hmac.digest(key.encode(), b"athena device cookie", "sha256")
+
+    def new(self, user_id: str) -> str:
+        """A cookie for a device of this account."""
+        value = secrets.token_urlsafe(32)
+        return f"{value}.{self._mac(user_id, value)}"
+
+    def made(self, user_id: str, cookie: str | None) -> bool:
+        """Whether it was made for this account. It may have been ended since: PostgreSQL knows."""
+        value, _, mac = (cookie or "").partition(".")
+        return hmac.compare_digest(mac.encode(), self._mac(user_id, value).encode())
+
+    def _mac(self, user_id: str, value: str) -> str:
+        mac = hmac.digest(self._key, f"{user_id}\0{value}".encode(), "sha256")[:_MAC_BYTES]
+        return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
 def set_cookie(call: Call, device: Device) -> tuple[bytes, bytes]:

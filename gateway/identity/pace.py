@@ -12,20 +12,28 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from gateway import metrics
 from gateway.identity.devices import network_of
 from gateway.limits import rate_limited
-from gateway.sql import turns
+from gateway.sql import credentials, turns
 from gateway.sql.database import Database
+from gateway.turns import Shares, Turns
 
 #: The longest that an attempt waits for its turn, in seconds; it is sent away at once if its turn is later than that.
 LONGEST_WAIT = 4.0
 #: Attempts that wait for their turn in this process; more are sent away.
 MAX_WAITING = 500
 MAX_CLOSED = 50_000
+#: Strangers that ask PostgreSQL at a time, of the ten connections there are; so many more wait for that, two seconds at most.
+ASKING = 3
+MAX_ASKING = 200
+ASKING_SECONDS = 2.0
+#: Of one account, ahead of them.
+AHEAD_OF_ONE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +68,23 @@ class Pace:
         self._database = database
         self._closed: OrderedDict[bytes, float] = OrderedDict()
         self._waiting = 0
+        self._doorway = Turns(ASKING, waiting=MAX_ASKING, seconds=ASKING_SECONDS, what="sign-in")
+        self._shares = Shares(AHEAD_OF_ONE)
 
-    async def turn(self, account: str, address: str, known_places: Sequence[bytes]) -> Turn:
+    async def standing(self, user_id: str, places: Sequence[bytes], *, ahead: bool) -> tuple[str | None, set[bytes]]:
+        """`credentials.standing`, with `ahead` before all strangers. Raises Problem 503."""
+        async with self._door(user_id if ahead else None):
+            return await credentials.standing(self._database, user_id, places)
+
+    async def turn(self, account: str, address: str, known_places: Sequence[bytes], *, ahead: bool) -> Turn:
         """Wait for a turn at one of the known places, tried in their order, else for a stranger's.
 
         Raises:
             Problem: 429 when there is none within 4 s; 503.
         """
         for place in known_places:
-            turn = await self._take({_key("place", account, place.hex()): PLACE}, longest=0.0, known=True)
+            key = _key("place", account, place.hex())
+            turn = await self._take({key: PLACE}, known=True, ahead=account if ahead else None)
             if isinstance(turn, Turn):
                 return turn
         return await self._insist({_key("account", account): ACCOUNT, _key("address", network_of(address)): ADDRESS})
@@ -82,20 +98,22 @@ class Pace:
         await turns.give_back(self._database, turn.keys, turn.steps)
 
     async def _insist(self, keys: dict[bytes, Rate]) -> Turn:
-        turn = await self._take(keys, longest=LONGEST_WAIT, known=False)
+        turn = await self._take(keys, known=False, ahead=None)
         if isinstance(turn, Turn):
             return turn
         metrics.SIGN_INS.labels("slowed").inc()
         raise rate_limited("Too many failed sign-ins. Wait a moment.", turn, ACCOUNT.free)
 
-    async def _take(self, keys: dict[bytes, Rate], *, longest: float, known: bool) -> Turn | float:
-        """A turn, or the seconds until there may be one."""
+    async def _take(self, keys: dict[bytes, Rate], *, known: bool, ahead: str | None) -> Turn | float:
+        """A turn, or the seconds until there may be one. Where there is another to be tried, nobody waits."""
+        longest = 0.0 if known else LONGEST_WAIT
         now = time.monotonic()
         shut = max(self._closed.get(key, 0.0) for key in keys) - now
         if shut > 0:
             return shut
         free, steps = [rate.free for rate in keys.values()], [rate.step for rate in keys.values()]
-        waits = await turns.take(self._database, list(keys), free, steps, longest)
+        async with self._door(ahead):
+            waits = await turns.take(self._database, list(keys), free, steps, longest)
         wait = max(waits)
         if wait > longest:
             self._close({key: now + own - longest for key, own in zip(keys, waits, strict=True) if own > longest})
@@ -111,6 +129,13 @@ class Pace:
             finally:
                 self._waiting -= 1
         return turn
+
+    @asynccontextmanager
+    async def _door(self, ahead: str | None) -> AsyncIterator[None]:
+        """To PostgreSQL: at once for the account that is ahead of the strangers, though not often at a time."""
+        with nullcontext(False) if ahead is None else self._shares.share(ahead) as passes:
+            async with nullcontext() if passes else self._doorway.turn():
+                yield
 
     def _close(self, late: dict[bytes, float]) -> None:
         """No turn on these keys until then."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TypeVar
 
 from argon2 import PasswordHasher
@@ -18,6 +18,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from gateway.http.problems import unavailable
 from gateway.identity.password_rules import check, normal
+from gateway.turns import Shares
 
 #: OWASP's first choice of argon2id parameters: 46 MiB, one pass, one lane.
 HASHER = PasswordHasher(time_cost=1, memory_cost=47104, parallelism=1)
@@ -60,7 +61,7 @@ class Passwords:
     def __init__(self) -> None:
         self._known = _Lane("known")
         self._strangers = _Lane("strangers")
-        self._underway: Counter[str] = Counter()
+        self._shares = Shares(OF_ONE_ACCOUNT)
         self._nobody = HASHER.hash(secrets.token_urlsafe(32))
 
     async def matches(self, account: str, stored: str | None, password: str, *, known: bool) -> bool:
@@ -77,15 +78,8 @@ class Passwords:
         return await self._run(account, known, _hash, password)
 
     async def _run(self, account: str, known: bool, work: Callable[..., Result], *arguments: object) -> Result:
-        if not known or self._underway[account] >= OF_ONE_ACCOUNT:
-            return await self._strangers.run(work, *arguments)
-        self._underway[account] += 1
-        try:
-            return await self._known.run(work, *arguments)
-        finally:
-            self._underway[account] -= 1
-            if not self._underway[account]:
-                del self._underway[account]
+        with self._shares.share(account) if known else nullcontext(False) as first:
+            return await (self._known if first else self._strangers).run(work, *arguments)
 
     def stop(self) -> None:
         self._known.stop()

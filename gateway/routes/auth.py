@@ -14,7 +14,7 @@ from gateway.identity.devices import Device, set_cookie
 from gateway.identity.grants import Refused
 from gateway.models.answers import Grant, Jwks
 from gateway.models.bodies import LoginBody, RefreshBody
-from gateway.sql import credentials, sessions
+from gateway.sql import sessions
 from schemas.security import NOBODY
 
 CLIENT = Query(
@@ -42,15 +42,17 @@ async def login(call: Call) -> Answer:
     account = body.email.strip().lower()
     id_ = services.catalog.users_by_email.get(account)
     user_id = NOBODY if id_ is None else id_
-    stored, known = await credentials.standing(services.database, user_id, device.places)
-    turn = await services.pace.turn(account, device.address, [place for place in device.places if place in known])
+    ahead = services.cookies.made(user_id, device.cookie)
+    stored, known = await services.pace.standing(user_id, device.places, ahead=ahead)
+    places = [place for place in device.places if place in known]
+    turn = await services.pace.turn(account, device.address, places, ahead=ahead)
     # As the account is after the wait.
     user = None if id_ is None else services.catalog.users.get(id_)
     usable = stored if user is not None and user.active else None
     grant = None
     if await services.passwords.matches(user_id, usable, body.password, known=turn.known) and user is not None:
         services.proofs.spend(proof)
-        device = device.with_cookie(known)
+        device = device.with_cookie(known, services.cookies.new(user.id))
         grant = await services.grants.open(user, device, stored)
     if user is None or grant is None:
         metrics.SIGN_INS.labels("failed").inc()

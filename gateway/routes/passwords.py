@@ -23,7 +23,7 @@ async def change(call: Call) -> Answer:
     user = caller.user
     if body.new == body.current:
         raise invalid_at("/new", "is the password that you have; choose another one")
-    turn = await services.pace.turn(user.email.lower(), call.address, [caller.session_id.encode()])
+    turn = await services.pace.turn(user.email.lower(), call.address, [caller.session_id.encode()], ahead=True)
     known = turn.known
     await services.passwords.accepted(user.id, body.new, user.email, user.name, "/new", known=known)
     stored, _ = await credentials.standing(services.database, user.id, ())

@@ -40,12 +40,13 @@ TIME_OUT = aiohttp.ClientTimeout(total=30)
 
 @dataclass
 class Phase:
-    """One attack: answers by status, seconds of each of the owner's sign-ins, and those that failed."""
+    """One attack: answers by status, seconds of each of the owner's sign-ins before and during it, and those that failed."""
 
     name: str
     seconds: float = 0.0
     answers: Counter[int] = field(default_factory=Counter)
     checked: Counter[str] = field(default_factory=Counter)
+    before: list[float] = field(default_factory=list)
     owner: list[float] = field(default_factory=list)
     owner_failed: list[str] = field(default_factory=list)
 
@@ -62,6 +63,7 @@ class Phase:
             "checked_per_second": round(self.answers[401] / self.seconds, 2),
             "checked_per_second_of_one_account": round(most / self.seconds, 2),
             "owner_sign_ins": len(self.owner),
+            "owner_before_seconds": round(max(self.before), 3),
             "owner_slowest_seconds": round(max(self.owner, default=0.0), 3),
             "owner_failed": self.owner_failed[:5],
         }
@@ -85,7 +87,7 @@ class Owner:
     async def browser(self) -> AsyncIterator[aiohttp.ClientSession]:
         jar = aiohttp.CookieJar(unsafe=True)  # cookies of an IP address too
         async with session(self._address, jar) as found:
-            await self._sign_in(found)
+            await self.sign_in(found)
             yield found
 
     async def keep_signing_in(self, found: aiohttp.ClientSession, phase: Phase) -> None:
@@ -93,15 +95,18 @@ class Owner:
         while True:
             started = time.monotonic()
             try:
-                await self._sign_in(found)
+                await self.sign_in(found)
             except (AssertionError, aiohttp.ClientError, TimeoutError) as error:
                 phase.owner_failed.append(f"{type(error).__name__}: {error}"[:200])
             phase.owner.append(time.monotonic() - started)
             await asyncio.sleep(OWNERS_PAUSE)
 
-    async def _sign_in(self, found: aiohttp.ClientSession) -> None:
+    async def sign_in(self, found: aiohttp.ClientSession) -> float:
+        """Seconds that it took."""
+        started = time.monotonic()
         async with found.post(self._url, json=self._body) as answer:
             assert answer.status == 200, f"{answer.status} {await answer.text()}"
+        return time.monotonic() - started
 
 
 def session(address: str, jar: aiohttp.abc.AbstractCookieJar | None = None) -> aiohttp.ClientSession:
@@ -151,6 +156,8 @@ async def run(base: str, attempts: int, many: int) -> list[Phase]:
     ):
         phase = Phase(name)
         async with owner.browser() as browser:
+            for _ in range(3):
+                phase.before.append(await owner.sign_in(browser))
             signing_in = asyncio.create_task(owner.keep_signing_in(browser, phase))
             await attack(base, attempts, sources, accounts, phase)
             signing_in.cancel()

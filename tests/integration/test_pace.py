@@ -27,7 +27,7 @@ def address() -> str:
 async def get(pace: Pace, who: str, where: str, *places: bytes) -> Turn | None:
     """A turn, None when the attempt was sent away."""
     try:
-        return await pace.turn(who, where, places)
+        return await pace.turn(who, where, places, ahead=False)
     except Problem as problem:
         assert problem.status == 429
         assert int(dict(problem.headers)[b"retry-after"]) >= 1

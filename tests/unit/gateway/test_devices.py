@@ -9,9 +9,9 @@ import pytest
 
 from gateway.http.call import Call
 from gateway.http.public import PublicUrl
-from gateway.identity.devices import Device, network_of, set_cookie
+from gateway.identity.devices import Device, DeviceCookies, network_of, set_cookie
 
-COOKIE = "A" * 43
+COOKIE = f"{'A' * 43}.{'B' * 22}"
 HTTPS, HTTP = PublicUrl("https://budget.example.com", "", 0), PublicUrl("", "127.0.0.1", 8000)
 
 
@@ -61,10 +61,19 @@ def test_the_cookie_is_for_this_host_and_no_script() -> None:
 def test_a_cookie_is_kept_only_where_its_owner_signed_in_with_it() -> None:
     """Somebody could plant a cookie in a colleague's browser and be known in their name afterwards."""
     device = Device("192.0.2.1", None, cookie=COOKIE)
-    assert device.with_cookie(set(device.places)).cookie == COOKIE
-    fresh = device.with_cookie(set()).cookie
-    assert fresh is not None
-    assert fresh != COOKIE
+    assert device.with_cookie(set(device.places), "new").cookie == COOKIE
+    assert device.with_cookie(set(), "new").cookie == "new"
+
+
+def test_only_cookies_that_were_made_for_an_account_go_ahead() -> None:
+    """A flood with made-up cookies would stand before the owner's."""
+    cookies, others = DeviceCookies("k" * 32), DeviceCookies("l" * 32)
+    made = cookies.new("sam")
+    assert Device.of(call(cookie=f"__Host-athena-device={made}")).cookie == made
+    assert cookies.made("sam", made)
+    bent = made[:-1] + ("A" if made[-1] != "A" else "B")
+    for user, cookie in (("sue", made), ("sam", None), ("sam", COOKIE), ("sam", bent), ("sam", others.new("sam"))):
+        assert not cookies.made(user, cookie), (user, cookie)
 
 
 def test_devices_are_told_apart_by_their_key_or_by_all_that_they_say() -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.http.problems import Problem
-from gateway.turns import Turns
+from gateway.turns import Shares, Turns
 
 
 async def _hold(turns: Turns, until: asyncio.Event, log: list[str]) -> None:
@@ -52,3 +52,14 @@ def test_nobody_waits_longer_than_told() -> None:
         await first
 
     asyncio.run(run())
+
+
+def test_one_key_takes_no_more_than_its_shares() -> None:
+    """One account, asked for again and again, would stand in everybody's way."""
+    shares = Shares(2)
+    with shares.share("sam") as first, shares.share("sam") as second, shares.share("sam") as third:
+        assert [first, second, third] == [True, True, False]
+        with shares.share("sue") as other:
+            assert other
+    with shares.share("sam") as again:
+        assert again
