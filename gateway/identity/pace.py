@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway import metrics
-from gateway.identity.devices import network_of
+from gateway.http.addresses import network_of
 from gateway.limits import rate_limited
 from gateway.sql import turns
 from gateway.sql.database import Database

@@ -43,6 +43,8 @@ async def login(call: Call) -> Answer:
     id_ = services.catalog.users_by_email.get(account)
     user_id = NOBODY if id_ is None else id_
     stored, known = await credentials.standing(services.database, user_id, device.places)
+    if not known:
+        await services.limits.sign_in(device.address)
     turn = await services.pace.turn(account, device.address, [place for place in device.places if place in known])
     # As the account is after the wait.
     user = None if id_ is None else services.catalog.users.get(id_)
