@@ -1,25 +1,43 @@
-"""Token buckets per user and per address, in this process, in bounded memory."""
+"""Rate limits per user, per address and for signing in: token buckets in this process, and Redis where gateways share them."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 from gateway import metrics
+from gateway.http.addresses import network_of
 from gateway.http.problems import Problem
+from ops.settings import Settings
 
 MAX_KEYS = 50_000
 
 
-class Buckets:
-    """`rate` a second, `burst` at once, for each key. The least recently used key is forgotten first."""
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`per_second` calls on the whole, `burst` at once; `scope` is whose."""
 
-    def __init__(
-        self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic, keys: int = MAX_KEYS
-    ) -> None:
+    scope: str
+    per_second: int
+    burst: int
+
+
+class Shared(Protocol):
+    """Counts a call where all gateways count."""
+
+    async def take(self, rate: Rate, key: str) -> float:
+        """0 when the call may go on, else the seconds until one may."""
+
+
+class Buckets:
+    """One bucket of `rate` for each key. The least recently used key is forgotten first."""
+
+    def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic, keys: int = MAX_KEYS) -> None:
         self.rate = rate
-        self.burst = burst
         self._clock = clock
         self._keys = keys
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -27,9 +45,9 @@ class Buckets:
     def take(self, key: str) -> float:
         """Take one token; 0 when there was one, else the seconds until there will be."""
         now = self._clock()
-        level, at = self._levels.get(key, (self.burst, now))
-        level = min(self.burst, level + (now - at) * self.rate)
-        wait = 0.0 if level >= 1 else (1 - level) / self.rate
+        level, at = self._levels.get(key, (self.rate.burst, now))
+        level = min(self.rate.burst, level + (now - at) * self.rate.per_second)
+        wait = 0.0 if level >= 1 else (1 - level) / self.rate.per_second
         self._levels[key] = (level - 1 if wait == 0 else level, now)
         self._levels.move_to_end(key)
         if len(self._levels) > self._keys:
@@ -41,40 +59,47 @@ class Buckets:
 
 
 class Limits:
-    """The limits of `api.md`: per user 100/s and bursts of 300, per address 300/s and bursts of 900."""
+    """Each call takes from this process's bucket first, which bounds what one gateway lets through whatever becomes of Redis.
 
-    def __init__(self, on: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self.on = on
-        self._users = Buckets(100, 300, clock)
-        self._addresses = Buckets(300, 900, clock)
-        self._sign_ins = Buckets(20, 100, clock)
+    What passes there asks `shared`, if there is one. IPv6 addresses count by their /64 network.
+    """
 
-    def user(self, user_id: str) -> None:
+    def __init__(
+        self, settings: Settings, shared: Shared | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.on = settings.rate_limits == "on"
+        self._shared = shared
+        self._users = Buckets(Rate("user", settings.rate_user, settings.rate_user_burst), clock)
+        self._addresses = Buckets(Rate("address", settings.rate_address, settings.rate_address_burst), clock)
+        self._sign_ins = Buckets(Rate("sign-in", settings.rate_sign_in, settings.rate_sign_in_burst), clock)
+
+    async def user(self, user_id: str) -> None:
         """Count one call of the user. Raises Problem 429."""
-        if self.on:
-            _check(self._users, user_id, "user")
+        await self._count(self._users, user_id, "per user")
 
-    def address(self, address: str) -> None:
+    async def address(self, address: str) -> None:
         """Count one call from the address. Raises Problem 429."""
-        if self.on:
-            _check(self._addresses, address, "address")
+        await self._count(self._addresses, network_of(address), "per address")
 
     async def sign_in(self, address: str) -> None:
-        """Count one step of a sign-in from the address: 20/s, bursts of 100. Raises Problem 429."""
-        if self.on:
-            _check(self._sign_ins, address, "address that signs in")
+        """Count one step of a sign-in from the address. Raises Problem 429."""
+        await self._count(self._sign_ins, network_of(address), "to sign in per address")
 
-
-def _check(buckets: Buckets, key: str, scope: str) -> None:
-    wait = buckets.take(key)
-    if wait > 0:
-        metrics.RATE_LIMITED.labels(scope).inc()
-        raise rate_limited(f"More than {buckets.rate:.0f} calls a second per {scope}.", wait, int(buckets.burst))
+    async def _count(self, buckets: Buckets, key: str, whose: str) -> None:
+        if not self.on:
+            return
+        wait = buckets.take(key)
+        if wait == 0 and self._shared is not None:
+            wait = await self._shared.take(buckets.rate, key)
+        if wait > 0:
+            rate = buckets.rate
+            metrics.RATE_LIMITED.labels(rate.scope).inc()
+            raise rate_limited(f"More than {rate.per_second} calls a second {whose}.", wait, rate.burst)
 
 
 def rate_limited(detail: str, wait: float, limit: int) -> Problem:
     """429 with `Retry-After` and `RateLimit-*`, in whole seconds."""
-    seconds = str(max(1, round(wait + 0.5))).encode()
+    seconds = str(max(1, math.ceil(wait))).encode()
     headers = (
         (b"retry-after", seconds),
         (b"ratelimit-limit", str(limit).encode()),

@@ -9,12 +9,16 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
+from typing import cast
 
 import structlog
 import uvicorn
 from prometheus_client import start_http_server
 
 from gateway.app import Gateway, create_app
+from gateway.server.connection import Connection
+from gateway.server.door import Door
 from ops.logging import configure
 from ops.settings import Settings
 
@@ -30,6 +34,7 @@ class _Server(uvicorn.Server):
     """Answers waiting POSTs before it stops, and stops when the gateway has failed for good."""
 
     gateway: Gateway
+    door: Door
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -44,7 +49,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         gc.freeze()
-        self._watcher = asyncio.create_task(self._watch(), name="watch")
+        self._tasks = (
+            asyncio.create_task(self._watch(), name="watch"),
+            asyncio.create_task(self._sweep(), name="sweep connections"),
+        )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         services = self.gateway.services
@@ -57,6 +65,15 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(_WATCH_SECONDS)
         self.should_exit = True
 
+    async def _sweep(self) -> None:
+        """Connections have deadlines; a timer for each of them in each call would cost more than to look now and then."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.door.sweep_seconds)
+            now = loop.time()
+            for connection in list(self.server_state.connections):
+                cast("Connection", connection).sweep(now)
+
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
@@ -67,25 +84,26 @@ def run(settings: Settings) -> None:
     configure(settings)
     app = create_app(settings)
     start_http_server(settings.metrics_port, settings.metrics_host)
+    door = Door(settings, app.services.proxies)
     config = uvicorn.Config(
         app,
         host=settings.gateway_host,
         port=settings.gateway_port,
         loop="uvloop",
-        http="httptools",
+        http=partial(Connection, door=door),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         access_log=False,
         server_header=False,
         proxy_headers=False,
         log_config=None,
-        limit_concurrency=10_000,
         backlog=2048,
-        timeout_keep_alive=30,
+        timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]  # a timer takes fractions too
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config)
     server.gateway = app
+    server.door = door
     server.run()
     if not server.started or app.services.failed is not None:
         log.error("the gateway ends; it must be started again", reason=str(app.services.failed))

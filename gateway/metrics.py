@@ -28,6 +28,14 @@ PROVIDER_FAILURES = Counter(
     "athena_gateway_provider_failures", "Sign-ins with the outside provider that came to nothing, by reason", ["why"]
 )
 RATE_LIMITED = Counter("athena_gateway_rate_limited", "Calls refused by a rate limit", ["scope"])
+SHARED_LIMITS = Gauge(
+    "athena_gateway_shared_limits", "1 while rate limits are shared by way of Redis, 0 while they are not"
+)
+SHARED_LIMITS_FAILURES = Counter("athena_gateway_shared_limits_failures", "Questions that Redis did not answer in time")
+CONNECTIONS = Gauge("athena_gateway_connections", "Connections of clients")
+CONNECTIONS_REFUSED = Counter(
+    "athena_gateway_connections_refused", "Connections ended below the API, by reason", ["reason"]
+)
 SECURITY_EVENTS_LOST = Counter("athena_gateway_security_events_lost", "Security events that Kafka did not take")
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})

@@ -15,6 +15,8 @@ from aiokafka.errors import KafkaError
 
 from gateway.backpressure import Backpressure
 from gateway.directory import Directory
+from gateway.http.addresses import Proxies
+from gateway.http.cors import Cors
 from gateway.http.cursors import Cursors
 from gateway.http.problems import Problem
 from gateway.http.public import PublicUrl
@@ -30,6 +32,7 @@ from gateway.identity.revocations import Revocations
 from gateway.identity.tokens import Tokens
 from gateway.limits import Limits
 from gateway.openapi import document
+from gateway.shared_limits import RedisLimits
 from gateway.sql import commands, credentials, sessions, turns
 from gateway.sql.database import Database
 from gateway.streams.issued import Issued
@@ -84,7 +87,11 @@ class Services:
         known = registration(settings)
         #: None: people sign in with passwords alone.
         self.provider = None if known is None else Provider(known, self.cursors)
-        self.limits = Limits(on=settings.rate_limits == "on")
+        self.proxies = Proxies(settings.trusted_proxies, settings.proxy_header)
+        self.cors = Cors(settings.cors_origins)
+        redis_url = settings.redis_url.get_secret_value()
+        self.shared_limits = RedisLimits(redis_url, settings.redis_seconds) if redis_url else None
+        self.limits = Limits(settings, self.shared_limits)
         #: One verification of all chains at a time.
         self.verification = Turns(1, waiting=4, seconds=30.0)
         #: And a few of one request's: each reads from Kafka over connections of its own.
@@ -126,6 +133,8 @@ class Services:
         if self.provider is not None:
             await self.provider.stop()
         await self.database.stop(1.0)
+        if self.shared_limits is not None:
+            await self.shared_limits.stop()
         self.passwords.stop()
 
     def close(self) -> None:

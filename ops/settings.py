@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "ATHENA_"
+# With one or more hosts. Drivers read an unescaped character of a password as the end of it, and show the rest in their errors.
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[^/?#@:,\[\]\s]*)(:[0-9]{1,5})?"
+_DATABASE_URL = re.compile(rf"postgres(ql)?://([^/?#@\s]*@)?{_HOST}(,{_HOST})*([/?]\S*)?")
+Rate = Annotated[int, Field(ge=1, le=1_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class Settings(BaseSettings):
@@ -93,10 +99,60 @@ class Settings(BaseSettings):
         5000, description="gateway: new submissions are answered 503 while more commands than this wait for the workers"
     )
     rate_limits: str = Field("on", pattern="^(on|off)$", description="off only for load tests on one's own machine")
+    rate_user: Rate = Field(100, description="gateway: calls a second of one user")
+    rate_user_burst: Rate = Field(300, description="gateway: calls at once of one user; a whole multiple of the rate")
+    rate_address: Rate = Field(300, description="gateway: calls a second from one address (IPv6: one /64 network)")
+    rate_address_burst: Rate = Field(900, description="gateway: calls at once from one address")
+    rate_sign_in: Rate = Field(
+        20,
+        description="gateway: password sign-ins a second from one address; devices known to the account do not count",
+    )
+    rate_sign_in_burst: Rate = Field(100, description="gateway: password sign-ins at once from one address")
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="gateway: `redis[s]://…` where gateways share these rates; none: each process counts alone",
+    )
+    redis_seconds: Annotated[float, Field(gt=0, le=5)] = Field(
+        0.05, description="gateway: how long a call waits for Redis; after that each process counts alone for a moment"
+    )
+    trusted_proxies: str = Field(
+        "", description="gateway: addresses and networks (CIDR) of proxies whose word on the client's address counts"
+    )
+    proxy_header: str = Field(
+        "x-forwarded-for",
+        pattern="^(x-forwarded-for|forwarded)$",
+        description="gateway: the one header those proxies write, `x-forwarded-for` or `forwarded` (RFC 7239)",
+    )
+    cors_origins: str = Field(
+        "",
+        description="gateway: exact origins, split at blanks, whose pages may call the API; none: no other site may",
+    )
+    connections: Annotated[int, Field(ge=10, le=100_000)] = Field(
+        10_000, description="gateway: connections at a time; more are answered 503"
+    )
+    connections_per_address: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        1000, description="gateway: connections at a time from one address, proxies excepted; more are answered 429"
+    )
+    head_seconds: Seconds = Field(10.0, description="gateway: how long the head of a call may take to arrive")
+    body_seconds: Seconds = Field(30.0, description="gateway: how long a body may take to arrive")
+    idle_seconds: Seconds = Field(30.0, description="gateway: how long a connection may stay open without a call")
+    answer_seconds: Seconds = Field(
+        30.0, description="gateway: how long a client may take to read an answer, and 1 s more for each 8 KiB"
+    )
     log_level: str = Field(
         "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least severe line that is logged"
     )
     log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_readable(cls, value: SecretStr) -> SecretStr:
+        if not _DATABASE_URL.fullmatch(value.get_secret_value()):
+            raise ValueError(
+                "this is no URL of PostgreSQL; write postgresql://user:password@host:port/name, and in the password %40 for @, "
+                "%3A for :, %2F for /"
+            )
+        return value
 
 
 def load_settings() -> Settings:

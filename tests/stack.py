@@ -95,13 +95,13 @@ def up(home: Path, *options: str, **environment: str) -> Stack:
     """Start a detached stack on the home, or find the one that runs there."""
     if not (home / "stack.json").exists() and "--port" not in options:
         # Port 8000 is every stack's first choice: one that is down for a moment would lose it to a stack beside it.
-        options = (*options, "--port", str(_gateway_port()))
+        options = (*options, "--port", str(free_port()))
     done = athena("up", "--detach", "--home", str(home), *options, seconds=UP_TIME_OUT, **environment)
     assert done.returncode == 0, f"athena up: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return Stack(Home(home))
 
 
-def _gateway_port() -> int:
+def free_port() -> int:
     """A port that is free now; the stack itself reserves it."""
     return next(port for port in (random.randrange(FIRST, LAST) for _ in range(500)) if is_free(port))
 

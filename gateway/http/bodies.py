@@ -14,8 +14,6 @@ MAX_BODY = 1024 * 1024
 #: What is read and thrown away beyond the limit, so that an honest client gets to see the answer; in bytes and seconds.
 _DRAIN_BYTES = 32 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
-#: How long a body may take to arrive: who sends a byte now and then would else keep a call's place for ever.
-ARRIVAL_SECONDS = 30.0
 #: Bytes of bodies that are still arriving, of all calls together.
 MAX_ARRIVING = 256 * 1024 * 1024
 _MAX_ERRORS = 20
@@ -78,15 +76,16 @@ async def read_bytes(call: Call, limit: int) -> bytes:
     """The body's bytes, at most `limit` of them held, and of all bodies together at most `MAX_ARRIVING`.
 
     Raises:
-        Problem: 413; 400 for one that did not arrive within 30 s; 503 when too much of others is arriving.
+        Problem: 413; 400 for one that did not arrive within `ATHENA_BODY_SECONDS`; 503 when too much of others is arriving.
     """
+    seconds = call.services.settings.body_seconds
     declared = call.raw_headers.get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > limit:
         raise await _too_large(call, limit, 0)
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(ARRIVAL_SECONDS):
+        async with asyncio.timeout(seconds):
             while True:
                 message = await call.receive()
                 if message["type"] != "http.request":
@@ -102,7 +101,7 @@ async def read_bytes(call: Call, limit: int) -> bytes:
                 if not message.get("more_body"):
                     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
     except TimeoutError:
-        slow = malformed(f"The body did not arrive within {ARRIVAL_SECONDS:.0f} s.")
+        slow = malformed(f"The body did not arrive within {seconds:g} s.")
         slow.headers = ((b"connection", b"close"),)
         raise slow from None
     finally:

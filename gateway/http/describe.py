@@ -85,15 +85,16 @@ class Group:
         """
         if not isinstance(access, Access):
             raise TypeError(f"{method} {path} does not declare who may call it; give an Access, not {access!r}")
-        statuses = {429, 500, 503, *problems}
+        # What holds for every call, whatever it is: its head is bad, late or too long, it is one too many, or we are at fault.
+        statuses = {400, 408, 414, 429, 431, 500, 503, *problems}
         if access.signed_in:
             statuses |= {401}
         if access.limited or command:
             statuses |= {403}
         if body is not None:
-            statuses |= {400, 413, 415, 422}
+            statuses |= {413, 415, 422}
         if query:
-            statuses |= {400, 422}
+            statuses |= {422}
         if "{" in path:
             statuses |= {404}
         if command:

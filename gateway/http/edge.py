@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -11,8 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway import metrics
 from gateway.http.answers import Answer
 from gateway.http.call import Call
+from gateway.http.common_headers import headers_of
+from gateway.http.cors import preflight
 from gateway.http.paths import Paths
-from gateway.http.problems import Problem, internal, unavailable
+from gateway.http.problems import Problem, internal, not_found, unavailable
 from gateway.identity.callers import admit
 
 if TYPE_CHECKING:
@@ -22,15 +26,10 @@ log = structlog.get_logger(__name__)
 
 #: Calls in progress; more are answered 503 at once.
 MAX_IN_PROGRESS = 4000
-COMMON_HEADERS: tuple[tuple[bytes, bytes], ...] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"strict-transport-security", b"max-age=63072000; includeSubDomains"),
-    (b"referrer-policy", b"no-referrer"),
-)
 #: Whoever watches this process must be answered most of all when it is full.
-_UNLIMITED = frozenset({"/livez", "/readyz"})
+UNLIMITED = frozenset({"/livez", "/readyz"})
+# A proxy before us may take these for text where we would take them for the end of a segment, or of a string.
+_AMBIGUOUS = re.compile(rb"%(2f|5c|00)", re.IGNORECASE)
 
 
 class Edge:
@@ -53,19 +52,20 @@ class Edge:
         self._in_progress += 1
         try:
             path: str = scope["path"]
-            if path not in _UNLIMITED:
-                self._services.limits.address(call.address)
-                if not self._services.started:
-                    raise unavailable("The gateway is starting.")
-                if self._in_progress > MAX_IN_PROGRESS:
-                    raise unavailable("The gateway has more calls in progress than it can hold.")
-            endpoint, call.path_values = self._paths.find(scope["method"], path)
-            route = endpoint.path
-            if endpoint.access.signed_in:
-                call.caller = await admit(call, endpoint.access)
-            answer = await endpoint.handler(call)
+            if path not in UNLIMITED:
+                await self._let_in(call)
+            if _asks_first(call) and self._services.cors.allows(call.raw_headers.get(b"origin")):
+                answer = preflight(self._paths.methods(path))
+            else:
+                endpoint, call.path_values = self._paths.find(scope["method"], path)
+                route = endpoint.path
+                if endpoint.access.signed_in:
+                    call.caller = await admit(call, endpoint.access)
+                answer = await endpoint.handler(call)
         except Problem as problem:
             answer = problem.answer(call.correlation_id)
+        except asyncio.CancelledError:
+            answer = unavailable("The gateway is stopping.").answer(call.correlation_id)
         except Exception:
             log.exception(
                 "a call failed", route=route, correlation_id=call.correlation_id, traceparent=call.traceparent
@@ -74,21 +74,31 @@ class Edge:
         finally:
             self._in_progress -= 1
         metrics.observe_request(route, scope["method"], answer.status, time.perf_counter() - started)
-        await _send(send, answer, call)
+        await self._send(send, answer, call)
+
+    async def _let_in(self, call: Call) -> None:
+        """Raises Problem 429, 503, 400, 404: what holds for every path."""
+        services = self._services
+        call.address = services.proxies.client_of(call.address, call.scope["headers"])
+        await services.limits.address(call.address)
+        if not services.started:
+            raise unavailable("The gateway is starting.")
+        if self._in_progress > MAX_IN_PROGRESS:
+            raise unavailable("The gateway has more calls in progress than it can hold.")
+        if (repeated := call.repeated()) is not None:
+            raise repeated
+        if _AMBIGUOUS.search(call.scope["raw_path"]):
+            raise not_found()
+
+    async def _send(self, send: Send, answer: Answer, call: Call) -> None:
+        headers = headers_of(answer, call.correlation_id)
+        headers.extend(self._services.cors.headers(call.raw_headers.get(b"origin")))
+        if call.traceparent:
+            headers.append((b"traceparent", call.traceparent.encode()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
 
-async def _send(send: Send, answer: Answer, call: Call) -> None:
-    headers = [
-        (b"content-length", str(len(answer.body)).encode()),
-        (b"x-correlation-id", call.correlation_id.encode()),
-        *COMMON_HEADERS,
-        *answer.headers,
-    ]
-    if answer.body:
-        headers.append((b"content-type", answer.media_type))
-    if call.traceparent:
-        headers.append((b"traceparent", call.traceparent.encode()))
-    if answer.status == 204:  # RFC 9110, 8.6: no Content-Length
-        del headers[0]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+def _asks_first(call: Call) -> bool:
+    """Whether a browser asks what it may send (Fetch standard, CORS-preflight)."""
+    return call.method == "OPTIONS" and b"access-control-request-method" in call.raw_headers

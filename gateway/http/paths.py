@@ -34,16 +34,21 @@ class Paths:
         Raises:
             Problem: 404, or 405 with `Allow`.
         """
-        methods = self._static.get(path)
-        values: dict[str, str] = {}
-        if methods is None:
-            methods, values = self._match(path)
+        methods, values = self._methods(path)
         endpoint = methods.get(method)
         if endpoint is None:
             allow = ", ".join(sorted(methods)).encode()
             detail = "This path does not know this method; see the Allow header."
             raise Problem(405, "method-not-allowed", detail, headers=((b"allow", allow),))
         return endpoint, values
+
+    def methods(self, path: str) -> Iterable[str]:
+        """The methods of a path. Raises Problem 404."""
+        return self._methods(path)[0]
+
+    def _methods(self, path: str) -> tuple[Methods, dict[str, str]]:
+        found = self._static.get(path)
+        return self._match(path) if found is None else (found, {})
 
     def _match(self, path: str) -> tuple[Methods, dict[str, str]]:
         segments = path.split("/")

@@ -88,7 +88,7 @@ async def admit(call: Call, access: Access) -> Caller:
     """
     services = call.services
     caller = await services.callers.identify(call)
-    services.limits.user(caller.id)
+    await services.limits.user(caller.id)
     if access.limited and caller.roles.isdisjoint(access.roles):
         services.security.note(call, "access-denied", caller.id, roles=caller.user.roles, code="forbidden")
         raise forbidden()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 from dataclasses import dataclass, replace
 
 from gateway.http import cookies
+from gateway.http.addresses import network_of
 from gateway.http.call import Call
 
 #: How long a device is known after its last sign-in.
@@ -95,19 +95,6 @@ class DeviceCookies:
 def set_cookie(call: Call, device: Device) -> tuple[bytes, bytes]:
     """The header that gives the device its cookie."""
     return cookies.write(call, _COOKIE, device.cookie or "", KNOWN_DAYS * 86400)
-
-
-def network_of(address: str) -> str:
-    """What counts as one address: an IPv4 address, the /64 of an IPv6 address."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv4Address):
-        return str(found)
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
 
 
 def _cookie(call: Call) -> str | None:

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from gateway import metrics
-from gateway.identity.devices import network_of
+from gateway.http.addresses import network_of
 from gateway.limits import rate_limited
 from gateway.sql import credentials, turns
 from gateway.sql.database import Database

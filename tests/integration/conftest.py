@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import gateways
 from tests import stack as stacks
 from tests.client import Api
 
@@ -27,3 +28,29 @@ def changing() -> Iterator[stacks.Stack]:
 def changing_api(changing: stacks.Stack) -> Api:
     """The API of `changing`."""
     return Api(changing.gateway)
+
+
+#: What a client of `edge` may take, in seconds.
+SHORT = 1.0
+
+
+@pytest.fixture(scope="session")
+def edge(stack: stacks.Stack) -> Iterator[gateways.Gateway]:
+    """A further gateway with short bounds, behind a proxy at 127.0.0.1; for tests of the xdist group `edge` alone.
+
+    Clients at 127.0.0.2 and so on are none of its proxies.
+    """
+    with gateways.started(
+        stack,
+        ATHENA_HEAD_SECONDS=str(SHORT),
+        ATHENA_BODY_SECONDS=str(SHORT),
+        ATHENA_IDLE_SECONDS=str(SHORT),
+        ATHENA_ANSWER_SECONDS=str(SHORT),
+        ATHENA_CONNECTIONS="40",
+        ATHENA_CONNECTIONS_PER_ADDRESS="8",
+        ATHENA_TRUSTED_PROXIES="127.0.0.1 10.0.0.0/8",
+        ATHENA_CORS_ORIGINS="https://portal.example.com http://localhost:5173",
+        ATHENA_RATE_SIGN_IN="1",
+        ATHENA_RATE_SIGN_IN_BURST="3",
+    ) as gateway:
+        yield gateway

@@ -9,9 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import shapes
+from tests import gateways, shapes
 from tests.client import PASSWORD, Api
-from tests.second_gateway import second_gateway
 from tests.stack import Stack, wait_until
 
 pytestmark = pytest.mark.xdist_group("changing")
@@ -171,8 +170,8 @@ def test_who_is_deactivated_or_loses_a_role_is_out_within_a_second_at_every_gate
     """Somebody who was let go can still approve, at whichever gateway hears of it last."""
     leaver, mover = (made(changing_api, roles=["manager", "sales"], password=GOOD) for _ in range(2))
     tokens = {user["id"]: token_of(changing_api, user) for user in (leaver, mover)}
-    with second_gateway(changing, ATHENA_RATE_LIMITS="off") as url:
-        other = Api(url)
+    with gateways.started(changing, ATHENA_RATE_LIMITS="off") as second:
+        other = Api(second.base)
 
         def answers(user: dict[str, Any], path: str, wanted: int) -> bool:
             return all(

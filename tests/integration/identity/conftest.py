@@ -9,8 +9,8 @@ import pytest
 
 from tests import stack as stacks
 from tests.client import Api
+from tests.gateways import started
 from tests.organisation import person
-from tests.second_gateway import second_gateway
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +23,8 @@ def house() -> Iterator[stacks.Stack]:
 @pytest.fixture(scope="session")
 def gateways(house: stacks.Stack) -> Iterator[tuple[Api, Api]]:
     """Its two gateways."""
-    with second_gateway(house, ATHENA_RATE_LIMITS="off") as other:
-        yield Api(house.gateway), Api(other)
+    with started(house, ATHENA_RATE_LIMITS="off") as other:
+        yield Api(house.gateway), Api(other.base)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.http.call import Call
 from gateway.identity.tokens import Tokens
+from ops.settings import Settings
 
 ISSUER = "https://athena-budget.dev"
 AUDIENCE = "athena-api"
@@ -44,9 +46,16 @@ def tokens(jwks: list[dict[str, str]]) -> Tokens:
 
 @pytest.fixture
 def make_call() -> Callable[..., Call]:
-    """A call with a body in chunks and headers; it has no services."""
+    """A call with a body in chunks and headers; of the services it has the settings, which a test may change."""
 
-    def make(*chunks: bytes, query: bytes = b"", method: str = "POST", path: str = "/", **headers: str) -> Call:
+    def make(
+        *chunks: bytes,
+        query: bytes = b"",
+        method: str = "POST",
+        path: str = "/",
+        settings: dict[str, Any] | None = None,
+        **headers: str,
+    ) -> Call:
         raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         messages = [
             {"type": "http.request", "body": chunk, "more_body": number < len(chunks) - 1}
@@ -65,6 +74,6 @@ def make_call() -> Callable[..., Call]:
             "headers": raw,
             "client": ("192.0.2.7", 4711),
         }
-        return Call(scope, receive, None)  # type: ignore[arg-type]
+        return Call(scope, receive, SimpleNamespace(settings=Settings(**settings or {})))  # type: ignore[arg-type]
 
     return make

@@ -168,17 +168,15 @@ class Trickle(Call):
         return {"type": "http.request", "body": b" " * 1000, "more_body": True}
 
 
-def trickle(make_call: Callable[..., Call]) -> Trickle:
-    return Trickle(make_call(b"", content_type="application/json").scope, None, None)  # type: ignore[arg-type]
+def trickle(make_call: Callable[..., Call], **settings: Any) -> Trickle:
+    call = make_call(b"", content_type="application/json", settings=settings)
+    return Trickle(call.scope, None, call.services)  # type: ignore[arg-type]
 
 
-def test_a_body_that_does_not_end_gives_up_its_place(
-    make_call: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_body_that_does_not_end_gives_up_its_place(make_call: Callable[..., Call]) -> None:
     """A few slow clients could hold every place that this gateway has for calls."""
-    monkeypatch.setattr(bodies, "ARRIVAL_SECONDS", 0.1)
     with pytest.raises(Problem) as caught:
-        asyncio.run(read_body(trickle(make_call), DecisionBody))
+        asyncio.run(read_body(trickle(make_call, body_seconds=0.1), DecisionBody))
     assert caught.value.status == 400
     assert bodies._Arriving.total == 0
 

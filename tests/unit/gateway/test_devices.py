@@ -5,11 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-
 from gateway.http.call import Call
 from gateway.http.public import PublicUrl
-from gateway.identity.devices import Device, DeviceCookies, network_of, set_cookie
+from gateway.identity.devices import Device, DeviceCookies, set_cookie
 
 COOKIE = f"{'A' * 43}.{'B' * 22}"
 HTTPS, HTTP = PublicUrl("https://budget.example.com", "", 0), PublicUrl("", "127.0.0.1", 8000)
@@ -24,21 +22,6 @@ def call(public: PublicUrl = HTTPS, **headers: str) -> Call:
         "client": ("192.0.2.1", 1),
     }
     return Call(scope, cast(Any, None), cast(Any, SimpleNamespace(public=public)))
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
-        ("unknown", "unknown"),
-    ],
-)
-def test_one_ipv6_connection_is_one_address(address: str, network: str) -> None:
-    """Somebody with an IPv6 line could guess from 2^64 addresses."""
-    assert network_of(address) == network
 
 
 def test_a_cookie_comes_back_and_others_are_passed_over() -> None:

@@ -1,0 +1,26 @@
+"""What every answer has, whoever makes it: an endpoint, the edge, or the connection below it."""
+
+from __future__ import annotations
+
+from gateway.http.answers import Answer
+
+#: Answers are data for programs: nothing of them may be kept, framed, run, or read by another site.
+COMMON_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"strict-transport-security", b"max-age=63072000; includeSubDomains"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+
+
+def headers_of(answer: Answer, correlation_id: str) -> list[tuple[bytes, bytes]]:
+    """All headers of an answer."""
+    headers = [(b"x-correlation-id", correlation_id.encode()), *COMMON_HEADERS, *answer.headers]
+    if answer.status != 204:  # RFC 9110, 8.6: no Content-Length
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+    if answer.body:
+        headers.append((b"content-type", answer.media_type))
+    return headers

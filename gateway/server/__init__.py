@@ -1,0 +1,1 @@
+"""Below the API: connections, and what a client may do with them."""

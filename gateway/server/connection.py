@@ -1,0 +1,255 @@
+"""One connection of a client: uvicorn's, within bounds of size and time, and strict about what can be read in two ways."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from gateway import metrics
+from gateway.http.addresses import UNKNOWN, normal
+from gateway.server.door import Door, Verdict
+from gateway.server.refusals import (
+    Refused,
+    crowded,
+    long_headers,
+    long_url,
+    on_the_wire,
+    slow_head,
+    too_many,
+    too_many_waiting,
+    unreadable,
+)
+
+MAX_URL = 16 * 1024
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024
+#: Requests of one connection that wait for the one before.
+MAX_PIPELINED = 16
+#: What is read and thrown away of a body after its answer.
+MAX_IGNORED = 4 * 1024 * 1024
+#: How long a client that was answered may go on sending before the connection ends: a reset would take the answer from it.
+LINGER_SECONDS = 1.0
+#: A body's reader gives up first, and answers.
+_BODY_GRACE = 2.0
+#: A client that reads must read so many bytes a second.
+_SLOWEST_READER = 8 * 1024
+
+
+class Connection(HttpToolsProtocol):
+    """A connection is in at most one of: its head arrives (until `_head_until`), its body does (until `_body_until`)."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        door: Door,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.url = b""
+        self._door = door
+        self._address = UNKNOWN
+        self._crowded = False
+        #: Nothing more is read from this client.
+        self._deaf = False
+        #: The answer to a broken request, for when those before it are answered.
+        self._last_words: bytes | None = None
+        self._head_until: float | None = None
+        self._body_until: float | None = None
+        #: Bytes that the client has not read yet, when it was last looked at; until when some and all of them must be.
+        self._held = 0
+        self._some_read_until = self._all_read_until = 0.0
+        #: When the last piece of data came, and its length in bytes.
+        self._now = 0.0
+        self._piece = 0
+        #: Bytes since the head began, or since the last piece of a body: heads, chunk extensions and trailers without end.
+        self._overhead = 0
+        self._ignored = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._address = (self.client and normal(self.client[0])) or UNKNOWN
+        self._now = self.loop.time()
+        self._expect_head()
+        verdict = self._door.enter(self._address)
+        if verdict is Verdict.OPEN:
+            return
+        metrics.CONNECTIONS_REFUSED.labels(verdict.value).inc()
+        if verdict is Verdict.CROWDED:
+            self._crowded = True
+            self.app = crowded(self.app)
+            return
+        self._deaf = True
+        if verdict is Verdict.TOO_MANY:
+            transport.write(self._words(too_many(self._door.most_per_address)))
+        transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._door.leave(self._address)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._deaf:
+            return
+        self._now = self.loop.time()
+        self._piece = len(data)
+        if self._head_until is None and self._body_until is None and self._all_answered():
+            self._expect_head()
+        self._overhead += self._piece
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # We speak nothing but HTTP/1.1. The call is answered as if it had not asked; what follows may be another protocol.
+            self.cycle.keep_alive = False
+            self._deaf = True
+        except httptools.HttpParserError as error:
+            self._refuse(error.__context__ if isinstance(error.__context__, Refused) else unreadable())
+        else:
+            arriving = self._head_until is not None or self._body_until is not None
+            if arriving and self._overhead > MAX_URL + MAX_HEADER_BYTES:
+                self._refuse(_too_long(self.url))
+
+    # What the parser finds.
+
+    def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise too_many_waiting(MAX_PIPELINED)
+        super().on_message_begin()
+        if self._head_until is None:
+            self._expect_head()
+            self._overhead = 1  # at least: it began within a piece
+
+    def on_headers_complete(self) -> None:
+        self._check_head()
+        super().on_headers_complete()
+        # What comes after the body (a trailer field) is no header of the call: nobody has checked it as one.
+        self.headers = []
+        self._head_until = None
+        self._body_until = self._now + self._door.body_seconds + _BODY_GRACE
+        if self._crowded or self.expect_100_continue:
+            # Who is answered before being told to go on may send the body or not: nobody knows where the next head begins.
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        self._overhead = 0
+        if self.cycle.response_complete:
+            self._ignored += len(body)
+            if self._ignored > MAX_IGNORED:
+                self._end("unread-body")
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._body_until = None
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        if self._last_words is not None and not self.pipeline:
+            self._say_last(self._last_words)
+        super().on_response_complete()
+        if self._body_until is not None:
+            self._body_until = min(self._body_until, self.loop.time() + LINGER_SECONDS)
+
+    # How it ends.
+
+    def sweep(self, now: float) -> None:
+        """End it, if the client takes too long. Called now and then."""
+        if not self._reads(now):
+            self._end("slow-reader")
+            return
+        if self._deaf or self.flow.read_paused:
+            return
+        if self._head_until is not None and now > self._head_until:
+            if self._overhead:
+                self._refuse(slow_head(self._door.head_seconds))
+            else:
+                metrics.CONNECTIONS_REFUSED.labels("silent").inc()
+                self.transport.close()
+        elif self._body_until is not None and now > self._body_until:
+            self._end("slow-body")
+
+    def _reads(self, now: float) -> bool:
+        """Whether the client takes what it is sent: some of it all the time, and all of it in the end."""
+        held = self.transport.get_write_buffer_size()
+        if held and self._held == 0:
+            self._all_read_until = now + self._door.answer_seconds + held / _SLOWEST_READER
+        if held < self._held or self._held == 0:
+            self._some_read_until = now + self._door.answer_seconds
+        self._held = held
+        return held == 0 or now <= min(self._some_read_until, self._all_read_until)
+
+    def _expect_head(self) -> None:
+        self._head_until = self._now + self._door.head_seconds
+        self._overhead = 0
+
+    def _all_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _check_head(self) -> None:
+        """What the parser lets pass. Raises Refused."""
+        may_be_long = self._overhead + self._piece > MAX_HEADER_BYTES
+        if (
+            len(self.url) > MAX_URL
+            or len(self.headers) > MAX_HEADERS
+            or (may_be_long and sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEADER_BYTES)
+        ):
+            raise _too_long(self.url)
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
+        version = self.parser.get_http_version()
+        if version == "1.0":
+            # RFC 9112, 6.1: who speaks HTTP/1.0 has no Transfer-Encoding, so its framing is somebody's mistake.
+            if hosts > 1 or b"transfer-encoding" in names:
+                raise unreadable()
+        elif version != "1.1" or hosts != 1:  # RFC 9112, 3.2
+            raise unreadable()
+        if b"#" in self.url:
+            raise unreadable()
+
+    def _words(self, refused: Refused) -> bytes:
+        return on_the_wire(refused.problem, self.server_state.default_headers)
+
+    def _refuse(self, refused: Refused) -> None:
+        """Answer the request that is arriving, after those before it, and then end."""
+        metrics.CONNECTIONS_REFUSED.labels(refused.reason).inc()
+        self._deaf = True
+        words = self._words(refused)
+        if self._body_until is None:  # its head is broken: it has no cycle
+            if self._all_answered():
+                self._say_last(words)
+            else:
+                self._last_words = words
+        elif self.pipeline:  # the newest one is broken, and has not begun
+            self.pipeline.popleft()
+            self._last_words = words
+        elif self.cycle.response_started:
+            self.transport.close()
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self._say_last(words)
+
+    def _say_last(self, words: bytes) -> None:
+        self._last_words = None
+        if self.transport.is_closing():
+            return
+        self.transport.write(words)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _end(self, reason: str) -> None:
+        metrics.CONNECTIONS_REFUSED.labels(reason).inc()
+        self._deaf = True
+        self.transport.abort()
+
+
+def _too_long(url: bytes) -> Refused:
+    return long_url(MAX_URL) if len(url) > MAX_URL else long_headers(MAX_HEADERS, MAX_HEADER_BYTES)

@@ -1,0 +1,70 @@
+"""Further gateway processes on a running stack, each with settings of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from ops.stack.probes import status_of
+from tests.stack import Stack, free_port, new_folder, wait_until
+
+READY_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A gateway process of a test."""
+
+    port: int
+    metrics_port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def figure(self, name: str) -> float:
+        """A figure of its metrics, with its labels as Prometheus writes them; 0 when it is not there."""
+        text = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=20).text
+        found = [line.rpartition(" ") for line in text.splitlines()]
+        return next((float(value) for this, _, value in found if this == name), 0.0)
+
+
+@contextmanager
+def started(stack: Stack, **settings: str) -> Iterator[Gateway]:
+    """A further gateway on the stack, ready; `settings` are its `ATHENA_*` variables besides those of the stack's own."""
+    port, metrics_port = free_port(), free_port()
+    places = {"ATHENA_GATEWAY_PORT": str(port), "ATHENA_METRICS_PORT": str(metrics_port)}
+    log = new_folder() / "gateway.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ops.cli", "gateway"],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=os.environ | stack.home.environment("gateway") | places | settings,
+        )
+    try:
+        gateway = Gateway(port, metrics_port, process, log)
+        wait_until(
+            lambda: process.poll() is not None or status_of(f"{gateway.base}/readyz") == 200, READY_SECONDS, "not ready"
+        )
+        assert process.poll() is None, log.read_text()
+        yield gateway
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.unlink()
+        log.parent.rmdir()
