@@ -81,7 +81,7 @@ async def _send(send: Send, answer: Answer, call: Call) -> None:
     headers = [
         (b"content-length", str(len(answer.body)).encode()),
         (b"x-correlation-id", call.correlation_id.encode()),
-        *COMMON_HEADERS,
+        *(common for common in COMMON_HEADERS if all(common[0] != own[0] for own in answer.headers)),
         *answer.headers,
     ]
     if answer.body:
