@@ -57,8 +57,7 @@ class _Payload(BaseModel):
 class Claims:
     """What a verified token says.
 
-    `expires` in seconds since 1970, `key_id` names the key that signed it, `jkt` is the thumbprint of the key that it is bound to (RFC
-    9449).
+    `expires` in seconds since 1970, `key_id` names the key that signed it, `jkt` is the thumbprint of the key that it is bound to.
     """
 
     user_id: str
