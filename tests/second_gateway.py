@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ops.stack.ports import FIRST, LAST, is_free
 from ops.stack.probes import status_of
@@ -14,14 +15,15 @@ from tests.stack import Stack, wait_until
 
 
 @contextmanager
-def second_gateway(stack: Stack, **environment: str) -> Iterator[str]:
-    """Its base URL, once it is ready; `environment` adds to what the stack gives a gateway."""
+def second_gateway(stack: Stack, log_file: Path | None = None, **environment: str) -> Iterator[str]:
+    """Its base URL, once it is ready; `environment` adds to what the stack gives a gateway, an empty value takes from it."""
     port, metrics = [number for number in range(LAST - 1, FIRST, -7) if is_free(number)][:2]
     own = {"ATHENA_GATEWAY_PORT": str(port), "ATHENA_METRICS_PORT": str(metrics), **environment}
-    log = (stack.home.logs / "second-gateway.log").open("ab")
+    settings = os.environ | stack.home.environment("gateway") | own
+    log = (log_file or stack.home.logs / "second-gateway.log").open("ab")
     process = subprocess.Popen(
         [sys.executable, "-m", "ops.cli", "gateway"],
-        env=os.environ | stack.home.environment("gateway") | own,
+        env={name: value for name, value in settings.items() if value},
         stdout=log,
         stderr=log,
     )

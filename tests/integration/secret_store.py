@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ import boto3
 from ops.stack.home import LOOPBACK
 from ops.stack.probes import listens
 from tests import stack as stacks
-from tests.integration.gateways import free_port
 
 REGION = "eu-central-1"
 
@@ -62,3 +62,10 @@ def secret_store() -> Iterator[SecretStore]:
     finally:
         process.kill()
         process.wait(5)
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody has now."""
+    with socket.socket() as one:
+        one.bind((LOOPBACK, 0))
+        return int(one.getsockname()[1])

@@ -25,8 +25,8 @@ from ops.stack.probes import gauge_of
 from tests import shapes
 from tests import stack as stacks
 from tests.client import API, Api
-from tests.integration.gateways import Gateway, gateway_of
-from tests.integration.secret_store import SecretStore, secret_store
+from tests.integration.secret_store import SecretStore, free_port, secret_store
+from tests.second_gateway import second_gateway
 from tests.unit.gateway import test_token_attacks as attacks
 from tests.unit.gateway.conftest import make_jwk
 from tests.unit.gateway.token_making import good
@@ -37,6 +37,15 @@ SECRET = "athena/token-keys"
 JWKS = "/.well-known/jwks.json"
 #: From publishing a key to its first signature here; `athena keys rotate` has two minutes, for those who keep the JWKS.
 AHEAD = 6
+
+
+class Gateway(Api):
+    """A gateway's API, its figures and its log."""
+
+    def __init__(self, base: str, metrics_port: int, log: Path) -> None:
+        super().__init__(base)
+        self.metrics = f"http://127.0.0.1:{metrics_port}/metrics"
+        self.log = log
 
 
 @dataclass
@@ -82,10 +91,19 @@ def pair(stack: stacks.Stack, tmp_path_factory: pytest.TempPathFactory) -> Itera
         }
         stored = {"ATHENA_TOKEN_KEYS_FILE": "", "ATHENA_TOKEN_KEYS_AWS": SECRET, "ATHENA_AWS_SECRETS_SECONDS": "3"}
         with (
-            gateway_of(stack, folder / "a", **filed) as one,
-            gateway_of(stack, folder / "b", **store.environment, **filed | stored) as other,
+            gateway(stack, folder / "filed.log", filed) as one,
+            gateway(stack, folder / "stored.log", store.environment | filed | stored) as other,
         ):
             yield Pair(folder, store, stack.postgres, one, other)
+
+
+@contextmanager
+def gateway(stack: stacks.Stack, log: Path, settings: dict[str, str]) -> Iterator[Gateway]:
+    """A gateway of the stack with settings of its own."""
+    port = free_port()
+    more = {"ATHENA_RATE_LIMITS": "off", "ATHENA_METRICS_PORT": str(port)} | settings
+    with second_gateway(stack, log, **more) as url:
+        yield Gateway(url, port, log)
 
 
 @contextmanager
@@ -259,7 +277,7 @@ def test_keys_that_are_no_good_are_not_taken(pair: Pair) -> None:
     assert pair.filed.login("sue.sales").status_code == 200
     pair.write("keys", before)
     stacks.wait_until(lambda: gauge_of(pair.filed.metrics, stale) == 0, 15, "the alert stays")
-    assert "very-secret" not in (pair.folder / "a" / "gateway.log").read_text()
+    assert "very-secret" not in pair.filed.log.read_text()
 
 
 def test_lists_and_lost_answers_outlive_a_new_cursor_key(pair: Pair) -> None:
@@ -297,5 +315,5 @@ def test_a_new_database_password_is_taken_whichever_side_changes_first(pair: Pai
     execute(pair.superuser, f"ALTER ROLE {ROLE} PASSWORD 'third'")
     pair.write("url", url.replace(":first@", ":third@"))
     stacks.wait_until(serves, 15, "a password that was changed in PostgreSQL first is not used")
-    log = (pair.folder / "a" / "gateway.log").read_text()
+    log = pair.filed.log.read_text()
     assert not [word for word in (":first@", ":second@", ":third@") if word in log]

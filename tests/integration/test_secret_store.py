@@ -13,8 +13,7 @@ from ops.secrets.aws import AwsSource
 from ops.secrets.process import Secrets
 from ops.secrets.sources import Unreadable
 from ops.settings import load_settings
-from tests.integration.gateways import free_port
-from tests.integration.secret_store import SecretStore, secret_store
+from tests.integration.secret_store import SecretStore, free_port, secret_store
 
 pytestmark = pytest.mark.xdist_group("secret store")
 VARIABLE = "ATHENA_CURSOR_KEY_AWS"
