@@ -20,6 +20,7 @@ run: setup ## start everything, print the addresses and logins; Ctrl-C stops it 
 # Two workers for two cores; tests that need a stack share one.
 test: ## every test, those on the real broker and database included
 	@ops/stack/setup.sh --tests
+	$(BIN)/python -m tests.vectors
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 torture: setup ## break a real stack in every way, MINUTES=30 of it; SEED=n repeats a run

@@ -24,6 +24,7 @@ from gateway.identity.callers import Callers
 from gateway.identity.devices import DeviceCookies
 from gateway.identity.dpop import Proofs
 from gateway.identity.grants import Grants
+from gateway.identity.keys import KeyRing
 from gateway.identity.pace import Pace
 from gateway.identity.passwords import Passwords
 from gateway.identity.provider.provider import Provider
@@ -42,7 +43,10 @@ from gateway.streams.producer import Producer
 from gateway.streams.security import SecurityLog
 from gateway.turns import Turns
 from ops.reference import ReferenceFollower
-from ops.settings import Settings, require_secret
+from ops.secrets.postgres import check_url
+from ops.secrets.process import Secrets
+from ops.secrets.secret import BadSecret
+from ops.settings import Settings
 from schemas.catalog import Catalog
 from schemas.notes import NoteError, VerifierKey
 
@@ -57,21 +61,25 @@ class Services:
     """Raises SystemExit for settings that cannot work. `started` once all connections were made."""
 
     def __init__(self, settings: Settings) -> None:
-        keys = require_secret(settings.token_keys, "token_keys")
-        key = require_secret(settings.cursor_key, "cursor_key", least=32)
+        self.secrets = Secrets(settings)
+        keys = self.secrets.take("token_keys", KeyRing.parse)
+        key = self.secrets.take("cursor_key", _cursor_keys)
+        vkeys = self.secrets.take("checkpoint_vkeys", _vkeys, least=0)
+        self.database_url = self.secrets.take("database_url", check_url)
         bootstrap = settings.kafka_bootstrap
         self.settings = settings
         self.catalog = Catalog()
         self.directory = Directory(self.catalog)
-        self.database = Database(settings.database_url.get_secret_value())
+        self.database = Database(self.database_url)
         self.producer = Producer(bootstrap)
         self.outcomes = Outcomes(bootstrap, settings.partitions)
         self.follower = ReferenceFollower(bootstrap, self.catalog)
-        self.tokens = Tokens(keys, settings.token_issuer, settings.token_audience)
+        self.tokens = Tokens(keys.current(), settings.token_issuer, settings.token_audience)
+        keys.subscribe(self.tokens.renew)
         self.public = PublicUrl(settings.public_url, settings.gateway_host, settings.gateway_port)
         self.proofs = Proofs(self.public)
         self.revocations = Revocations(self.database)
-        self.callers = Callers(self.tokens, self.proofs, self.revocations, self.catalog)
+        self.callers = Callers(self.tokens, self.proofs, self.revocations, self.catalog, keys.refetch)
         self.grants = Grants(self.database, self.tokens, key)
         self.passwords = Passwords()
         self.cookies = DeviceCookies(key)
@@ -96,7 +104,8 @@ class Services:
         self.verification = Turns(1, waiting=4, seconds=30.0)
         #: And a few of one request's: each reads from Kafka over connections of its own.
         self.verification_of_one = Turns(4, waiting=16, seconds=20.0)
-        self.vkeys = _vkeys(settings.checkpoint_vkeys)
+        self.vkeys = _vkeys(vkeys.current())
+        vkeys.subscribe(self._trust)
         self.started = False
         self.stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -111,6 +120,7 @@ class Services:
 
     async def start(self) -> None:
         """Begin to connect, and go on until all is there; calls are answered 503 until then."""
+        self._tasks.append(asyncio.create_task(self.secrets.watch(), name="secrets"))
         self._tasks.append(asyncio.create_task(self._connect(), name="connect"))
 
     async def stop(self) -> None:
@@ -160,6 +170,9 @@ class Services:
             self._checked = (time.monotonic(), found)
         return {**found, "not_stopping": not self.stopping}
 
+    def _trust(self, text: str) -> None:
+        self.vkeys = _vkeys(text)
+
     async def _ask_kafka(self) -> None:
         if not self.started:
             raise TimeoutError
@@ -193,7 +206,12 @@ def _vkeys(text: str) -> list[VerifierKey]:
     try:
         return [VerifierKey.parse(line) for line in text.splitlines() if line.strip()]
     except NoteError as error:
-        raise SystemExit(f"ATHENA_CHECKPOINT_VKEYS: {error}") from error
+        raise BadSecret(str(error)) from error
+
+
+def _cursor_keys(text: str) -> None:
+    if not text.split() or any(len(key) < 32 for key in text.split()):
+        raise BadSecret("every key of it must have at least 32 characters")
 
 
 async def _answers(ask: Callable[[], Awaitable[None]]) -> bool:

@@ -1,14 +1,15 @@
-"""The one settings model: environment variables `ATHENA_*`, or `ATHENA_<NAME>_FILE` naming a file that holds the value."""
+"""The one settings model: environment variables `ATHENA_*`; `ATHENA_<NAME>_FILE` or `_AWS` says where a value is kept instead."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ops.secrets.sources import Unreadable, source_of
 
 PREFIX = "ATHENA_"
 # With one or more hosts. Drivers read an unescaped character of a password as the end of it, and show the rest in their errors.
@@ -51,10 +52,12 @@ class Settings(BaseSettings):
         description="gateway: the address that clients call, such as https://budget.example.com; none: the one it listens on",
     )
     token_keys: SecretStr = Field(
-        SecretStr(""), description="gateway: JSON list of Ed25519 private JWKs with kid; the first one signs"
+        SecretStr(""),
+        description="gateway: JSON list of Ed25519 private JWKs with kid; the first one signs whose time has come",
     )
     cursor_key: SecretStr = Field(
-        SecretStr(""), description="gateway: secret that signs list cursors, at least 32 characters"
+        SecretStr(""),
+        description="gateway: secret that signs list cursors, at least 32 characters; of several, split at blanks, the first signs",
     )
     installation: str = Field(
         "athena.local",
@@ -73,6 +76,9 @@ class Settings(BaseSettings):
     )
     checkpoint_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         10.0, description="projector: the longest an audit record waits for a checkpoint"
+    )
+    aws_secrets_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+        60.0, description="how often a secret in AWS Secrets Manager is looked at, give or take a tenth"
     )
     token_issuer: str = Field("https://athena-budget.dev", description="iss of access tokens")
     token_audience: str = Field("athena-api", description="aud of access tokens")
@@ -156,32 +162,22 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the settings, `ATHENA_<NAME>_FILE` first.
+    """Read the settings; what is kept in a file or in AWS Secrets Manager wins over the environment.
 
     Raises:
         SystemExit: 2, with one sentence for each variable that is wrong.
     """
-    from_files: dict[str, str] = {}
+    kept: dict[str, str] = {}
     for name in Settings.model_fields:
-        variable = f"{PREFIX}{name.upper()}_FILE"
-        path = os.environ.get(variable)
-        if path:
-            try:
-                from_files[name] = Path(path).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise SystemExit(f"{variable}: cannot read {path}: {error.strerror}. Name a readable file.") from error
+        try:
+            source = source_of(PREFIX + name.upper())
+            text = None if source is None else source.read()
+        except Unreadable as error:
+            raise SystemExit(str(error)) from error
+        if text is not None:
+            kept[name] = text
     try:
-        return Settings(**from_files)  # type: ignore[arg-type]
+        return Settings(**kept)  # type: ignore[arg-type]
     except ValidationError as error:
         lines = [f"{PREFIX}{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()]
-        raise SystemExit("Wrong settings. " + "; ".join(lines)) from error
-
-
-def require_secret(value: SecretStr, name: str, least: int = 1) -> str:
-    """The secret's text; the process does not start without it."""
-    text = value.get_secret_value()
-    if len(text) < least:
-        raise SystemExit(
-            f"{PREFIX}{name.upper()} (or {PREFIX}{name.upper()}_FILE) must be set, at least {least} characters."
-        )
-    return text
+        raise SystemExit("Wrong settings. " + "; ".join(lines)) from None

@@ -40,9 +40,12 @@ class Gateway:
 
 @contextmanager
 def started(stack: Stack, **settings: str) -> Iterator[Gateway]:
-    """A further gateway on the stack, ready; `settings` are its `ATHENA_*` variables besides those of the stack's own."""
+    """A further gateway on the stack, ready; `settings` are its variables besides those of the stack's own, an empty one takes
+    one of those away.
+    """
     port, metrics_port = free_port(), free_port()
     places = {"ATHENA_GATEWAY_PORT": str(port), "ATHENA_METRICS_PORT": str(metrics_port)}
+    environment = os.environ | stack.home.environment("gateway") | places | settings
     log = new_folder() / "gateway.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -50,7 +53,7 @@ def started(stack: Stack, **settings: str) -> Iterator[Gateway]:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            env=os.environ | stack.home.environment("gateway") | places | settings,
+            env={name: value for name, value in environment.items() if value},
         )
     try:
         gateway = Gateway(port, metrics_port, process, log)

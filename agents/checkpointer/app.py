@@ -26,7 +26,8 @@ from agents.checkpointer.kept import Keeper
 from agents.checkpointer.published import newest
 from agents.fencing import FencedProducer
 from agents.ports import Fenced
-from ops.settings import Settings, require_secret
+from ops.secrets.secret import BadSecret, Secret
+from ops.settings import Settings
 from schemas import topics
 from schemas.base import rfc3339
 from schemas.envelope import derived_id, headers
@@ -45,12 +46,12 @@ STOP_TIME_OUT = 3.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 
-def signing_key(settings: Settings) -> Ed25519PrivateKey:
-    """The key of the settings. Raises SystemExit with a sentence that names the variable."""
+def read_key(text: str) -> Ed25519PrivateKey:
+    """The key that signs. Raises BadSecret."""
     try:
-        return load_private_key(require_secret(settings.checkpoint_key, "checkpoint_key"))
+        return load_private_key(text)
     except NoteError as error:
-        raise SystemExit(f"ATHENA_CHECKPOINT_KEY: {error}") from error
+        raise BadSecret(str(error)) from None
 
 
 class _Shard:
@@ -81,9 +82,10 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 class Checkpointer:
     """`start` returns at once; `stop` waits 3 s at most."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, key: Secret) -> None:
         self._settings = settings
-        self._key = signing_key(settings)
+        self._key = read_key(key.current())
+        key.subscribe(self._renew)
         self._keeper = Keeper(settings.data_dir)
         self._thread = threading.Thread(target=self._main, name="checkpointer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -102,6 +104,10 @@ class Checkpointer:
                 loop.call_soon_threadsafe(task.cancel)
         self._thread.join(STOP_TIME_OUT)
 
+    def _renew(self, text: str) -> None:
+        """Called on another thread: the reading loop sees it and opens its partitions anew, under the new key."""
+        self._key = read_key(text)
+
     def _main(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             asyncio.run(self._run())
@@ -113,6 +119,7 @@ class Checkpointer:
             began = time.monotonic()
             try:
                 await self._session()
+                continue
             except (KafkaError, Fenced, OSError, TimeoutError) as error:
                 log.warning("no checkpoints for the moment; beginning anew", error=repr(error)[:300])
             except Exception:
@@ -122,7 +129,7 @@ class Checkpointer:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
     async def _session(self) -> None:
-        """Join the group, and read until something fails."""
+        """Join the group, and read until something fails, or the key is another one."""
         assignment = _Assignment()
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka_bootstrap,
@@ -145,8 +152,8 @@ class Checkpointer:
                 await reader.start()
                 consumer.subscribe([topics.AUDIT], listener=assignment)
                 await consumer.start()
-            generation = -1
-            while True:
+            generation, key = -1, self._key
+            while key is self._key:
                 if generation != assignment.generation:
                     generation = assignment.generation
                     await self._open(consumer, reader, assignment.partitions)
@@ -159,6 +166,7 @@ class Checkpointer:
                 for partition, shard in list(self._shards.items()):
                     await self._sign_when_due(consumer, partition, shard)
                 await asyncio.sleep(0)
+            log.info("the checkpoints' key was changed; the log is counted from its beginning before the new one signs")
         finally:
             await self._close()
             for one in (consumer, reader):

@@ -14,7 +14,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
 from yarl import URL
 
-from agents.checkpointer.app import Checkpointer
+from agents.checkpointer.app import Checkpointer, read_key
 from agents.exits import EXIT_STALLED, bound_shutdown
 from agents.exits import end as _end
 from agents.projector import metrics
@@ -25,6 +25,9 @@ from agents.projector.record import Poison
 from agents.projector.store import Store
 from agents.watchdog import Place, Watchdog
 from ops import logging as logs
+from ops.secrets.postgres import check_url
+from ops.secrets.process import Secrets
+from ops.secrets.secret import Secret
 from ops.settings import Settings
 from ops.stack.errors import StackError
 from ops.topics import verify
@@ -150,7 +153,7 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
             log.debug("offsets were not committed", error=repr(error))
 
 
-def create(settings: Settings) -> faust.App:
+def create(settings: Settings, database_url: Secret) -> faust.App:
     """The app, not started. Reads no network."""
     app = ProjectorApp(
         topics.PROJECTOR_GROUP,
@@ -173,7 +176,7 @@ def create(settings: Settings) -> faust.App:
         stream_buffer_maxsize=2,
         worker_redirect_stdouts=False,
     )
-    store = Store(settings.database_url.get_secret_value())
+    store = Store(database_url)
     app.projector = Projector(
         store,
         current_epoch=lambda: app.poll_consumer.epoch,
@@ -212,11 +215,13 @@ def run(settings: Settings) -> None:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     logs.configure(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    code = asyncio.run(_main(settings, Checkpointer(settings)))
+    secrets = Secrets(settings)
+    checkpointer = Checkpointer(settings, secrets.take("checkpoint_key", read_key))
+    code = asyncio.run(_main(settings, checkpointer, secrets))
     _end(code)
 
 
-async def _main(settings: Settings, checkpointer: Checkpointer) -> int:
+async def _main(settings: Settings, checkpointer: Checkpointer, secrets: Secrets) -> int:
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -231,7 +236,8 @@ async def _main(settings: Settings, checkpointer: Checkpointer) -> int:
         log.error("the projector does not start", differences=differences)
         return EXIT_REFUSED
     checkpointer.start()
-    app = create(settings)
+    app = create(settings, secrets.take("database_url", check_url))
+    watching = asyncio.create_task(secrets.watch(), name="secrets")
     running = [asyncio.create_task(coroutine) for coroutine in (asked.wait(), app.start(), app._crashed.wait())]
     watch = asyncio.create_task(app.watch())
     try:
@@ -249,6 +255,7 @@ async def _main(settings: Settings, checkpointer: Checkpointer) -> int:
                 break
         bound_shutdown(code)
         watch.cancel()
+        watching.cancel()
         await asyncio.gather(app.stop(), asyncio.to_thread(checkpointer.stop))
         await app.projector.store.close()
     except Exception:

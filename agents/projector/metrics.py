@@ -7,9 +7,13 @@ from prometheus_client.exposition import start_http_server
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from ops.secrets import metrics as secrets
+
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
+for collector in secrets.ALL:
+    REGISTRY.register(collector)
 
 STOPPED = Gauge("athena_projector_stopped", "1 when it stopped at a record or gap it must not skip", registry=REGISTRY)
 READY = Gauge(

@@ -12,6 +12,8 @@ import asyncpg
 from agents.projector.batch import Batch
 from agents.projector.ports import Unavailable, Verdict, judge
 from agents.projector.record import Poison
+from ops.secrets.postgres import connect
+from ops.secrets.secret import Secret
 
 STATEMENT = Path(__file__).with_name("apply.sql").read_text(encoding="utf-8")
 CONNECT_TIME_OUT = 5.0
@@ -40,7 +42,7 @@ class Store:
     A rebuild names a `statement` and a table of `applied` offsets of its own: it writes to other tables.
     """
 
-    def __init__(self, dsn: str, statement: str = STATEMENT, applied: str = "audit.applied_offsets") -> None:
+    def __init__(self, dsn: str | Secret, statement: str = STATEMENT, applied: str = "audit.applied_offsets") -> None:
         self._dsn = dsn
         self._statement = statement
         self._applied = applied
@@ -93,7 +95,7 @@ class Store:
         try:
             if self._connection is None or self._connection.is_closed():
                 self._apply = None
-                self._connection = await asyncpg.connect(
+                self._connection = await connect(
                     self._dsn, timeout=CONNECT_TIME_OUT, command_timeout=COMMAND_TIME_OUT, server_settings=_SESSION
                 )
             yield self._connection

@@ -17,8 +17,11 @@ COMMON_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 
 
 def headers_of(answer: Answer, correlation_id: str) -> list[tuple[bytes, bytes]]:
-    """All headers of an answer."""
-    headers = [(b"x-correlation-id", correlation_id.encode()), *COMMON_HEADERS, *answer.headers]
+    """All headers of an answer; its own win over the common ones."""
+    own = {name for name, _ in answer.headers}
+    headers = [(b"x-correlation-id", correlation_id.encode())]
+    headers.extend(common for common in COMMON_HEADERS if common[0] not in own)
+    headers.extend(answer.headers)
     if answer.status != 204:  # RFC 9110, 8.6: no Content-Length
         headers.append((b"content-length", str(len(answer.body)).encode()))
     if answer.body:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.http.problems import Problem, invalid_at
+from ops.secrets.secret import Secret
 
 _MAC_BYTES = 16
 _LONGEST = 1024
@@ -18,13 +19,14 @@ _LONGEST = 1024
 class Cursors:
     """Writes and reads cursors. A cursor is opaque to clients, and not secret: only its integrity is protected."""
 
-    def __init__(self, key: str) -> None:
-        self._key = hmac.digest(key.encode(), b"athena list cursor", "sha256")
+    def __init__(self, key: Secret) -> None:
+        self._key = key
 
     def write(self, scope: str, position: list[Any]) -> str:
         """The cursor of a position (plain JSON values) in the list that `scope` names."""
         payload = orjson.dumps(position)
-        return base64.urlsafe_b64encode(self._mac(scope, payload) + payload).rstrip(b"=").decode()
+        mac = _mac(self._key.signing_keys()[0], scope, payload)
+        return base64.urlsafe_b64encode(mac + payload).rstrip(b"=").decode()
 
     def read(self, scope: str, cursor: str, length: int) -> list[Any]:
         """The position, `length` values of it.
@@ -39,7 +41,7 @@ class Cursors:
             if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != cursor:
                 raise ValueError("not canonical")
             mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-            if not hmac.compare_digest(mac, self._mac(scope, payload)):
+            if not any(hmac.compare_digest(mac, _mac(key, scope, payload)) for key in self._key.signing_keys()):
                 raise ValueError("not ours")
             position = orjson.loads(payload)
             if not isinstance(position, list) or len(position) != length:
@@ -48,8 +50,10 @@ class Cursors:
             raise bad_cursor() from None
         return position
 
-    def _mac(self, scope: str, payload: bytes) -> bytes:
-        return hmac.digest(self._key, scope.encode() + b"\x00" + payload, "sha256")[:_MAC_BYTES]
+
+def _mac(key: str, scope: str, payload: bytes) -> bytes:
+    derived = hmac.digest(key.encode(), b"athena list cursor", "sha256")
+    return hmac.digest(derived, scope.encode() + b"\x00" + payload, "sha256")[:_MAC_BYTES]
 
 
 def bad_cursor() -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from gateway.http.access import Access
@@ -10,7 +11,7 @@ from gateway.http.call import Call
 from gateway.http.problems import forbidden, unauthenticated
 from gateway.identity.dpop import Proofs, bad_binding
 from gateway.identity.revocations import Revocations
-from gateway.identity.tokens import Claims, TokenError, Tokens
+from gateway.identity.tokens import Claims, TokenError, Tokens, UnknownKey
 from schemas.catalog import Catalog
 from schemas.reference import User
 
@@ -39,11 +40,20 @@ class Caller:
 class Callers:
     """Verifies each token once and remembers its claims until it expires; everything else is checked in each call."""
 
-    def __init__(self, tokens: Tokens, proofs: Proofs, revocations: Revocations, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        proofs: Proofs,
+        revocations: Revocations,
+        catalog: Catalog,
+        refetch: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """`refetch` reads the token keys again, as seldom as it likes, and says whether there were new ones."""
         self._tokens = tokens
         self._proofs = proofs
         self._revocations = revocations
         self._catalog = catalog
+        self._refetch = refetch
         self._verified: dict[bytes, Claims] = {}
 
     async def identify(self, call: Call) -> Caller:
@@ -54,8 +64,8 @@ class Callers:
             raise unauthenticated()
         claims = self._verified.get(token)
         if claims is None:
-            claims = self._verify(token)
-        elif claims.expires <= time.time():
+            claims = await self._verify(token)
+        elif claims.expires <= time.time() or not self._tokens.accepts(claims.key_id):
             self._verified.pop(token, None)
             raise unauthenticated()
         if bound != (claims.jkt is not None):
@@ -69,9 +79,15 @@ class Callers:
             raise unauthenticated()
         return Caller(user, claims.roles.intersection(user.roles), claims.session_id)
 
-    def _verify(self, token: bytes) -> Claims:
+    async def _verify(self, token: bytes) -> Claims:
         try:
-            claims = self._tokens.read(token.decode("ascii"))
+            text = token.decode("ascii")
+            try:
+                claims = self._tokens.read(text)
+            except UnknownKey:
+                if not await self._refetch():
+                    raise
+                claims = self._tokens.read(text)
         except (TokenError, UnicodeDecodeError):
             raise unauthenticated() from None
         if len(self._verified) >= MAX_CACHED:

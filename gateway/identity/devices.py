@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from gateway.http import cookies
 from gateway.http.addresses import network_of
 from gateway.http.call import Call
+from ops.secrets.secret import Secret
 
 #: How long a device is known after its last sign-in.
 KNOWN_DAYS = 90
@@ -74,22 +75,20 @@ class Device:
 class DeviceCookies:
     """Makes device cookies, and knows without asking PostgreSQL which it made for an account: those go ahead of a flood."""
 
-    def __init__(self, key: str) -> None:
-        self._key = hmac.digest(key.encode(), b"athena device cookie", "sha256")
+    def __init__(self, key: Secret) -> None:
+        """`key` is that of the cursors. A cookie of a key that is gone does not go ahead any more; PostgreSQL still knows it."""
+        self._key = key
 
     def new(self, user_id: str) -> str:
         """A cookie for a device of this account."""
         value = secrets.token_urlsafe(32)
-        return f"{value}.{self._mac(user_id, value)}"
+        return f"{value}.{_mac(self._key.signing_keys()[0], user_id, value)}"
 
     def made(self, user_id: str, cookie: str | None) -> bool:
         """Whether it was made for this account. It may have been ended since: PostgreSQL knows."""
         value, _, mac = (cookie or "").partition(".")
-        return hmac.compare_digest(mac.encode(), self._mac(user_id, value).encode())
-
-    def _mac(self, user_id: str, value: str) -> str:
-        mac = hmac.digest(self._key, f"{user_id}\0{value}".encode(), "sha256")[:_MAC_BYTES]
-        return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+        keys = self._key.signing_keys()
+        return any(hmac.compare_digest(mac.encode(), _mac(key, user_id, value).encode()) for key in keys)
 
 
 def set_cookie(call: Call, device: Device) -> tuple[bytes, bytes]:
@@ -100,6 +99,12 @@ def set_cookie(call: Call, device: Device) -> tuple[bytes, bytes]:
 def _cookie(call: Call) -> str | None:
     value = cookies.read(call, _COOKIE)
     return value if value is not None and _TOKEN.fullmatch(value) else None
+
+
+def _mac(key: str, user_id: str, value: str) -> str:
+    own = hmac.digest(key.encode(), b"athena device cookie", "sha256")
+    mac = hmac.digest(own, f"{user_id}\0{value}".encode(), "sha256")[:_MAC_BYTES]
+    return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
 def _place(kind: str, value: str) -> bytes:

@@ -19,6 +19,7 @@ from gateway.identity.devices import Device
 from gateway.identity.tokens import LIFETIME, Tokens
 from gateway.sql import sessions
 from gateway.sql.database import Database
+from ops.secrets.secret import Secret
 from schemas.envelope import derived_id
 from schemas.reference import User
 
@@ -46,10 +47,10 @@ class Grant:
 class Grants:
     """Makes and renews what a client signs its calls with."""
 
-    def __init__(self, database: Database, tokens: Tokens, key: str) -> None:
+    def __init__(self, database: Database, tokens: Tokens, key: Secret) -> None:
         self._database = database
         self._tokens = tokens
-        self._key = hmac.digest(key.encode(), b"athena refresh successor", "sha256")
+        self._key = key
 
     async def open(self, user: User, device: Device, password_hash: str | None = None) -> Grant | None:
         """A new session of this device, bound to its key if it proved one; its places are known from now on.
@@ -76,8 +77,9 @@ class Grants:
 
     async def renew(self, refresh: str, device: Device, users: dict[str, User]) -> Grant | Refused:
         """Rotate: the token's successor, and a new access token. Raises Problem 503."""
-        successor = self._successor(refresh)
-        shown = sessions.Presented(_hash(refresh), _hash(successor), device.fingerprint, device.device_id, device.jkt)
+        successors = [_successor(key, refresh) for key in self._key.signing_keys()]
+        hashes = [_hash(one) for one in successors]
+        shown = sessions.Presented(_hash(refresh), hashes, device.fingerprint, device.device_id, device.jkt)
         found = await sessions.use(self._database, shown, RETRY_SECONDS)
         if found is None:
             return Refused()
@@ -86,7 +88,7 @@ class Grants:
         user = users.get(found.user_id)
         if user is None or not user.active:
             return Refused()
-        issued = int(found.used_at.timestamp())
+        successor, issued = successors[found.successor], int(found.used_at.timestamp())
         return self._grant(user, found.session_id, successor, issued, found.expires_at, found.jkt)
 
     def _grant(
@@ -110,8 +112,10 @@ class Grants:
         }
         return Grant(user.id, document)
 
-    def _successor(self, refresh: str) -> str:
-        return base64.urlsafe_b64encode(hmac.digest(self._key, refresh.encode(), "sha256")).rstrip(b"=").decode()
+
+def _successor(key: str, refresh: str) -> str:
+    derived = hmac.digest(key.encode(), b"athena refresh successor", "sha256")
+    return base64.urlsafe_b64encode(hmac.digest(derived, refresh.encode(), "sha256")).rstrip(b"=").decode()
 
 
 def _hash(token: str) -> bytes:

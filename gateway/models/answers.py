@@ -135,17 +135,27 @@ class Session(Shape):
     current: bool
 
 
-class Jwk(Shape):
+class OkpJwk(Shape):
     kty: Literal["OKP"]
-    crv: str
+    crv: Literal["Ed25519"]
     x: str
     kid: str
     use: Literal["sig"]
     alg: Literal["EdDSA"]
 
 
+class EcJwk(Shape):
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    x: str
+    y: str
+    kid: str
+    use: Literal["sig"]
+    alg: Literal["ES256"]
+
+
 class Jwks(Shape):
-    keys: list[Jwk]
+    keys: list[OkpJwk | EcJwk]
 
 
 class User(Shape):

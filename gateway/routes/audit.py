@@ -107,7 +107,7 @@ async def verify(call: Call) -> Answer:
     bootstrap = services.settings.kafka_bootstrap
     if request is None:
         async with services.verification.turn():
-            dsn = services.settings.database_url.get_secret_value()
+            dsn = services.database_url.current()
             return json_answer(await chains.verify_all(dsn, bootstrap, services.vkeys))
     async with services.verification_of_one.turn():
         return json_answer(await chains.verify_one(services.database, bootstrap, request))

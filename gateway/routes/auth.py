@@ -22,6 +22,8 @@ CLIENT = Query(
     {"type": "string", "enum": ["browser"]},
     "`browser`: the refresh token is kept in a cookie that no script can read, and never in a body.",
 )
+#: A new key signs two minutes after it is published (`athena keys rotate`), so whoever keeps this for 30 s knows it by then.
+JWKS_HEADERS = ((b"cache-control", b"public, max-age=30"),)
 
 group = Group("Signing in")
 public = Group("Signing in", prefix="")
@@ -101,5 +103,5 @@ async def logout(call: Call) -> Answer:
 
 @public.endpoint("GET", "/.well-known/jwks.json", ANYONE, {200: Jwks})
 async def jwks(call: Call) -> Answer:
-    """The public keys of access tokens."""
-    return json_answer(call.services.tokens.jwks)
+    """The public keys of access tokens. A new key is here before it signs: keep this no longer than its `Cache-Control` says."""
+    return json_answer(call.services.tokens.jwks, headers=JWKS_HEADERS)

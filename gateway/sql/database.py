@@ -12,6 +12,8 @@ import structlog
 
 from gateway import metrics
 from gateway.http.problems import unavailable
+from ops.secrets.postgres import connect
+from ops.secrets.secret import Secret
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +28,7 @@ Row = Any
 class Database:
     """Asks PostgreSQL. Every statement is bounded: 2 s for a connection, 5 s for the answer."""
 
-    def __init__(self, url: str, least: int = 2, most: int = 10) -> None:
+    def __init__(self, url: str | Secret, least: int = 2, most: int = 10) -> None:
         self._url = url
         self._least = least
         self._most = most
@@ -36,7 +38,7 @@ class Database:
         """Open the pool. Raises Problem 503 when PostgreSQL does not answer."""
         with _as_problem():
             self._pool = await asyncpg.create_pool(
-                self._url,
+                connect=self._connect,
                 min_size=self._least,
                 max_size=self._most,
                 timeout=ACQUIRE_SECONDS,
@@ -52,6 +54,10 @@ class Database:
             )
         metrics.SQL_CONNECTIONS.labels("open").set_function(lambda: self._pool.get_size() if self._pool else 0)
         metrics.SQL_CONNECTIONS.labels("idle").set_function(lambda: self._pool.get_idle_size() if self._pool else 0)
+
+    async def _connect(self, _dsn: None, **options: Any) -> Any:
+        """A connection for the pool, by the URL as it is now."""
+        return await connect(self._url, **options)
 
     async def stop(self, seconds: float = 2.0) -> None:
         """Close the pool, by force where it takes longer."""

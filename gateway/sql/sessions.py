@@ -32,7 +32,9 @@ _MARK_USED = """
 UPDATE identity.refresh_tokens SET used_at = clock_timestamp(), used_by = $2 WHERE token_hash = $1 RETURNING used_at"""
 _ADD = "INSERT INTO identity.refresh_tokens (token_hash, session_id) VALUES ($1, $2)"
 _TOUCH = "UPDATE identity.sessions SET last_used_at = clock_timestamp() WHERE id = $1"
-_UNUSED = "SELECT used_at IS NULL FROM identity.refresh_tokens WHERE token_hash = $1"
+_UNUSED = """
+SELECT array_position($1::bytea[], token_hash) FROM identity.refresh_tokens
+WHERE token_hash = ANY($1::bytea[]) AND used_at IS NULL"""
 _REVOKE = "UPDATE identity.sessions SET revoked_at = clock_timestamp() WHERE id = $1::uuid AND revoked_at IS NULL"
 
 _END = """
@@ -92,7 +94,10 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A refresh token that was presented. `reused`: a second time or by another device, which ended the session."""
+    """A refresh token that was presented. `reused`: a second time or by another device, which ended the session.
+
+    `successor` is the place of the one that it has, among those that were presented with it.
+    """
 
     session_id: str
     user_id: str
@@ -100,14 +105,18 @@ class Used:
     used_at: datetime
     jkt: str | None
     reused: bool
+    successor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A refresh token as it came in, all as hashes: `device` tells one device from another, `jkt` is its proven key."""
+    """A refresh token as it came in, all as hashes: `device` tells one device from another, `jkt` is its proven key.
+
+    `successors`: what each of our keys makes of the token; the first is that of the key in use.
+    """
 
     token_hash: bytes
-    successor_hash: bytes
+    successors: Sequence[bytes]
     device: str
     device_id: str | None
     jkt: str | None
@@ -134,7 +143,7 @@ async def insert(database: Database, opening: Opening) -> str | None:
 
 
 async def use(database: Database, shown: Presented, retry_seconds: float) -> Used | None:
-    """Use up a refresh token and put its successor in its place.
+    """Use up a refresh token and put its first successor in its place, or find which one is there already.
 
     None for an unknown one, an ended session, and a bound token without its key: who stole that cannot even end the session.
     """
@@ -146,19 +155,17 @@ async def use(database: Database, shown: Presented, retry_seconds: float) -> Use
         stolen = shown.device_id is not None and shown.device_id != row["device_id"]
         if row["used_at"] is None and not stolen:
             used_at = await connection.fetchval(_MARK_USED, shown.token_hash, shown.device)
-            await connection.execute(_ADD, shown.successor_hash, row["id"])
+            await connection.execute(_ADD, shown.successors[0], row["id"])
             await connection.execute(_TOUCH, row["id"])
             return Used(session_id, user_id, expires, used_at, jkt, reused=False)
-        retry = (
-            not stolen
-            and row["just_used"]
-            and row["used_by"] == shown.device
-            and await connection.fetchval(_UNUSED, shown.successor_hash)
-        )
-        if not retry:
+        place = None
+        if not stolen and row["just_used"] and row["used_by"] == shown.device:
+            place = await connection.fetchval(_UNUSED, shown.successors)
+        if place is None:
             await connection.execute(_REVOKE, session_id)
             await connection.execute(_FORGET_PLACES, session_id)
-        return Used(session_id, user_id, expires, row["used_at"], jkt, reused=not retry)
+            return Used(session_id, user_id, expires, row["used_at"], jkt, reused=True)
+        return Used(session_id, user_id, expires, row["used_at"], jkt, reused=False, successor=place - 1)
 
 
 async def revoke(database: Database, session_id: str) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 
 def write_text(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace the file's text atomically; `mode` are its permissions."""
+    """Replace the file's text atomically; `mode` are its permissions, its owner stays who it was."""
+    owner = path.stat() if path.exists() else None
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as out:
@@ -18,6 +19,8 @@ def write_text(path: Path, text: str, mode: int = 0o600) -> None:
             out.flush()
             os.fsync(out.fileno())
         Path(temporary).chmod(mode)
+        if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(temporary, owner.st_uid, owner.st_gid)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

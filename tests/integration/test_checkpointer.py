@@ -22,12 +22,14 @@ from ops.audit.verify import Trust, verify_at
 from ops.stack import credentials
 from schemas import topics
 from schemas.audit import GENESIS
-from schemas.checkpoints import CheckpointRecord
-from schemas.notes import load_private_key
+from schemas.checkpoints import CheckpointRecord, origin_of
+from schemas.notes import VerifierKey, load_private_key
 from tests.integration.projector_rig import Rig, servers, wait_until
 from tests.unit.projector.stories import Story
 
 pytestmark = pytest.mark.xdist_group("checkpointer")
+#: Keys that signed beside the home's own, once a test has changed it.
+FURTHER_KEYS: list[VerifierKey] = []
 QUICK = {"ATHENA_CHECKPOINT_SECONDS": "0.2", "ATHENA_CHECKPOINT_RECORDS": "10"}
 
 
@@ -72,7 +74,8 @@ def verified(rig: Rig) -> Report:
     async def run() -> Report:
         source = KafkaSource(rig.home.kafka)
         try:
-            return await verify_at(rig.owner, source, None, Trust(credentials.checkpoint_vkeys(rig.home)))
+            trust = Trust([*credentials.checkpoint_vkeys(rig.home), *FURTHER_KEYS])
+            return await verify_at(rig.owner, source, None, trust)
         finally:
             await source.close()
 
@@ -113,6 +116,27 @@ def test_one_that_was_frozen_and_comes_back_adds_nothing(rig: Rig) -> None:
             sent += send(rig, range(1060, 1080))
             wait_until(lambda: covered(rig) == sent, 60, "the newest records were not signed")
             rig.wait_applied()
+    report = verified(rig)
+    assert (report.first_break, report.uncovered) == (None, 0)
+
+
+def test_a_new_key_signs_without_a_restart_what_the_former_one_had_signed(rig: Rig) -> None:
+    """A key that leaked could not be changed before the next restart; or the new one would vouch for a log it has not counted."""
+    file, text = rig.home.secret("changing-key"), credentials.new_checkpoint_key()
+    file.write_text(rig.home.secret(credentials.CHECKPOINT_KEY).read_text())
+    sent, public = covered(rig), load_private_key(text).public_key().public_bytes_raw()
+    FURTHER_KEYS.extend(VerifierKey(origin_of(rig.home.installation, number), public) for number in range(4))
+    with rig.projector(**QUICK, ATHENA_CHECKPOINT_KEY_FILE=str(file)) as one:
+        sent += send(rig, range(1200, 1230))
+        wait_until(lambda: one.metric("athena_checkpoint_size") == sent, 60, "the former key did not sign")
+        file.write_text("no key")
+        file.write_text(text)
+        wait_until(lambda: "key was changed" in one.log.read_text(), 60, "the new key was not taken")
+        sent += send(rig, range(1230, 1260))
+        new = {str(key) for key in FURTHER_KEYS}
+        wait_until(lambda: {record.key for record in published(rig)} >= new, 60, "the new key does not sign")
+        wait_until(lambda: covered(rig) == sent, 60, "the newest records were not signed")
+        rig.wait_applied()
     report = verified(rig)
     assert (report.first_break, report.uncovered) == (None, 0)
 

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.http.cursors import Cursors
 from gateway.http.problems import Problem
+from ops.secrets.secret import Secret
 
 KEY = "k" * 32
 POSITION = ["2026-11-22T09:30:00+00:00", "0f8fad5b-d9cb-469f-a165-70867728950e"]
@@ -16,7 +17,7 @@ POSITION = ["2026-11-22T09:30:00+00:00", "0f8fad5b-d9cb-469f-a165-70867728950e"]
 
 @pytest.fixture
 def cursors() -> Cursors:
-    return Cursors(KEY)
+    return Cursors(Secret("cursor_key", KEY))
 
 
 def test_a_cursor_is_read_back_and_needs_no_escaping(cursors: Cursors) -> None:
@@ -24,7 +25,7 @@ def test_a_cursor_is_read_back_and_needs_no_escaping(cursors: Cursors) -> None:
     cursor = cursors.write("sam list", POSITION)
     assert set(cursor) <= set(string.ascii_letters + string.digits + "-_")
     assert cursors.read("sam list", cursor, 2) == POSITION
-    assert Cursors(KEY).read("sam list", cursor, 2) == POSITION
+    assert Cursors(Secret("cursor_key", KEY)).read("sam list", cursor, 2) == POSITION
 
 
 @pytest.mark.parametrize("scope", ["sue list", "sam list status=closed", ""])
@@ -38,7 +39,7 @@ def test_a_cursor_of_another_list_is_refused(cursors: Cursors, scope: str) -> No
 def test_a_cursor_of_another_installation_is_refused(cursors: Cursors) -> None:
     """Whoever runs an installation of their own could write cursors."""
     with pytest.raises(Problem):
-        cursors.read("sam list", Cursors("x" * 32).write("sam list", POSITION), 2)
+        cursors.read("sam list", Cursors(Secret("cursor_key", "x" * 32)).write("sam list", POSITION), 2)
 
 
 def test_every_bent_cursor_is_refused(cursors: Cursors) -> None:

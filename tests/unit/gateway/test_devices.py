@@ -8,6 +8,7 @@ from typing import Any, cast
 from gateway.http.call import Call
 from gateway.http.public import PublicUrl
 from gateway.identity.devices import Device, DeviceCookies, set_cookie
+from ops.secrets.secret import Secret
 
 COOKIE = f"{'A' * 43}.{'B' * 22}"
 HTTPS, HTTP = PublicUrl("https://budget.example.com", "", 0), PublicUrl("", "127.0.0.1", 8000)
@@ -50,7 +51,7 @@ def test_a_cookie_is_kept_only_where_its_owner_signed_in_with_it() -> None:
 
 def test_only_cookies_that_were_made_for_an_account_go_ahead() -> None:
     """A flood with made-up cookies would stand before the owner's."""
-    cookies, others = DeviceCookies("k" * 32), DeviceCookies("l" * 32)
+    cookies, others = DeviceCookies(Secret("cursor_key", "k" * 32)), DeviceCookies(Secret("cursor_key", "l" * 32))
     made = cookies.new("sam")
     assert Device.of(call(cookie=f"__Host-athena-device={made}")).cookie == made
     assert cookies.made("sam", made)

@@ -20,12 +20,14 @@ from gateway.identity.provider.failures import Away, Unproven
 from gateway.identity.provider.id_token import Identity
 from gateway.identity.provider.provider import Provider
 from gateway.identity.provider.registration import Registration
+from ops.secrets.secret import Secret
 from tests.provider_keys import claims, public_jwk, signed
 from tests.scripted_server import Asked, Reply, ScriptedServer, plain
 
 CLIENT = "athena"
 REDIRECT = "https://portal.example.com/signed-in"
 SECRET = "s & c"
+CURSORS = Cursors(Secret("cursor_key", "k" * 32))
 VERIFIER = "v" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 DISCOVERY = "/.well-known/openid-configuration"
@@ -65,7 +67,7 @@ def signing_in(
     """Run the steps with a provider of their own; returns what they return."""
 
     async def run() -> Any:
-        provider = Provider(registration or ours(server), Cursors("k" * 32))
+        provider = Provider(registration or ours(server), CURSORS)
         try:
             return await steps(provider)
         finally:
@@ -266,17 +268,18 @@ def test_a_state_is_worth_something_for_its_client_alone(server: ScriptedServer)
         for bent, verifier in attempts:
             with pytest.raises(Unproven):
                 await provider.check(bent, verifier, None)
-        elsewhere = Provider(ours(server), Cursors("x" * 32))
+        elsewhere = Provider(ours(server), Cursors(Secret("cursor_key", "x" * 32)))
         changed = Provider(
-            Registration(server.url, "other", "", (REDIRECT,), "openid email", frozenset()), Cursors("k" * 32)
+            Registration(server.url, "other", "", (REDIRECT,), "openid email", frozenset()),
+            CURSORS,
         )
         for other_one in (elsewhere, changed):
             with pytest.raises(Unproven):
                 await other_one.check(state, VERIFIER, None)
             await other_one.stop()
-        old = Begun("nonce", int(time.time()) - 1, CHALLENGE, REDIRECT).state(Cursors("k" * 32), provider.registration)
+        old = Begun("nonce", int(time.time()) - 1, CHALLENGE, REDIRECT).state(CURSORS, provider.registration)
         gone = Begun("nonce", int(time.time()) + 9, CHALLENGE, "https://old.example/").state(
-            Cursors("k" * 32), provider.registration
+            CURSORS, provider.registration
         )
         for stale in (old, gone):
             with pytest.raises(Unproven):
