@@ -57,7 +57,12 @@ def remember_settings(settings: Settings) -> None:
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
-            remember(*_parts(value.get_secret_value()))
+            remember_secret(value.get_secret_value())
+
+
+def remember_secret(text: str) -> None:
+    """Never let this secret into a log, nor what is one within it; for those that are changed while a process runs."""
+    remember(*_parts(text))
 
 
 def _parts(secret: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ import asyncio
 
 from pydantic import SecretStr
 
+from ops.redaction import remember_secret
 from ops.secrets.secret import BadSecret, Check, Secret
 from ops.secrets.sources import source_of
 from ops.settings import PREFIX, Settings
@@ -29,6 +30,8 @@ class Secrets:
         variable = f"{PREFIX}{name.upper()}"
 
         def checked(text: str) -> None:
+            if isinstance(value, SecretStr):
+                remember_secret(text)
             if len(text) < least:
                 raise BadSecret(f"it (or {variable}_FILE or {variable}_AWS) must be set, at least {least} characters")
             if check is not None:

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from ops.redaction import redact
 from ops.secrets import secret as secrets
 from ops.secrets.postgres import check_url
 from ops.secrets.process import Secrets
@@ -235,6 +236,21 @@ def test_a_process_without_a_secret_does_not_start(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("ATHENA_CURSOR_KEY_AWS", "athena")
     with pytest.raises(SystemExit, match="both set"):
         load_settings()
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_secret_that_came_later_is_cut_out_of_logs_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A driver's error would show the new password, where the one of the start is cut out; or one that was refused."""
+    monkeypatch.setenv("ATHENA_DATABASE_URL_FILE", str(tmp_path / "url"))
+    (tmp_path / "url").write_text("postgresql://athena:before-the-change@127.0.0.1/athena")
+    secret = Secrets(load_settings()).take("database_url", check_url)
+    for text in ("postgresql://athena:after-the-change@127.0.0.1/athena", "athena:never-taken-over@127.0.0.1"):
+        (tmp_path / "url").write_text(text)
+        look(secret)
+    assert secret.current() == "postgresql://athena:after-the-change@127.0.0.1/athena"
+    line = redact("no login with after-the-change, nor with athena:never-taken-over@127.0.0.1")
+    assert "after-the-change" not in line
+    assert "never-taken-over" not in line
 
 
 @pytest.mark.usefixtures("clean")
