@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, mode
 
 from schemas.base import SCHEMA_VERSION, CorrelationId, EntityId, Level, Millis, Name, Stored, Uuid, Version, Wire
 from schemas.commands import SYSTEM
+from schemas.security import NOBODY
 
 Role = Literal["sales", "manager", "admin", "auditor"]
 Email = Annotated[
@@ -167,9 +168,9 @@ class PutEntity(ReferenceCommandBase):
     body: Body
 
     @model_validator(mode="after")
-    def _no_account_is_the_system(self) -> Self:
-        if isinstance(self.body, UserBody) and self.entity_id == SYSTEM:
-            raise ValueError(f"no account may have the id {SYSTEM!r}: it is the product's own")
+    def _no_account_is_ours(self) -> Self:
+        if isinstance(self.body, UserBody) and self.entity_id in (SYSTEM, NOBODY):
+            raise ValueError(f"no account may have the id {self.entity_id!r}: it is the product's own")
         return self
 
 
