@@ -88,7 +88,7 @@ def _parts(secret: str) -> Iterator[str]:
 def redact(text: str) -> str:
     """The text without what is or looks like a secret, and not longer than a log line's text may be."""
     found = text[: 2 * LONGEST_TEXT]  # not cut to its length yet: half a secret would not be known
-    for secret in _known:
+    for secret in tuple(_known):  # another thread may add one meanwhile
         if secret in found:
             found = found.replace(secret, REDACTED)
     for shape, instead in _SHAPES:
