@@ -23,6 +23,7 @@ from aiokafka.errors import (
 )
 
 from agents.ports import Fenced
+from ops.kafka_clients import Kafka
 from schemas.envelope import Headers
 
 #: Largest record batch that is sent, in bytes; the topics allow `max.message.bytes` of 4 MiB.
@@ -37,8 +38,8 @@ Rows = Sequence[tuple[bytes | None, bytes | None, Headers]]
 class FencedProducer:
     """Sends record batches under one identity. Not shared between shards."""
 
-    def __init__(self, bootstrap: str, identity: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: Kafka, identity: str) -> None:
+        self._kafka = kafka
         self._identity = identity
         self._producer: AIOKafkaProducer | None = None
 
@@ -50,8 +51,7 @@ class FencedProducer:
         """
         async with asyncio.timeout(CLAIM_TIMEOUT_S):
             producer_id, epoch = await self._raise_epoch(list(partitions))
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap,
+            producer = self._kafka.producer(
                 client_id=self._identity,
                 enable_idempotence=True,
                 acks="all",
@@ -82,8 +82,7 @@ class FencedProducer:
             await settled.stop()
 
     async def _claimer(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap,
+        producer = self._kafka.producer(
             client_id=f"{self._identity}-claim",
             transactional_id=self._identity,
             retry_backoff_ms=20,

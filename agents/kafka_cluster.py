@@ -20,6 +20,7 @@ from agents.rocks import RocksStore
 from agents.rules_in_force import RulesInForce
 from agents.spread import partition_of
 from agents.topology import CHANGELOGS, OUTPUTS, TABLES
+from ops.kafka_clients import Kafka
 from ops.reference import ReferenceFollower
 from ops.settings import Settings
 from schemas import topics
@@ -40,21 +41,19 @@ async def _asking(what: str, timeout: float) -> AsyncIterator[None]:
 class KafkaCluster:
     """See `agents.host_ports.Cluster`."""
 
-    def __init__(self, bootstrap: str, partitions: int) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: Kafka, partitions: int) -> None:
+        self._kafka = kafka
         self._partitions = partitions
         self._admin: AIOKafkaAdminClient | None = None
         self._sender: AIOKafkaProducer | None = None
         self._ends: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, request_timeout_ms=10_000)
+        self._admin = self._kafka.admin(request_timeout_ms=10_000)
         await self._admin.start()
-        self._sender = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap, enable_idempotence=True, acks="all", max_request_size=MAX_REQUEST_BYTES
-        )
+        self._sender = self._kafka.producer(enable_idempotence=True, acks="all", max_request_size=MAX_REQUEST_BYTES)
         await self._sender.start()
-        self._ends = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, enable_auto_commit=False)
+        self._ends = self._kafka.consumer(enable_auto_commit=False)
         await self._ends.start()
 
     async def stop(self) -> None:
@@ -69,7 +68,7 @@ class KafkaCluster:
         topic, partition = key
         everywhere = {topics.REFERENCE: 1, topics.AUDIT: self._partitions, topics.OUTCOMES: self._partitions}
         return KafkaLog(
-            self._bootstrap,
+            self._kafka,
             f"{topic}-{partition}",
             partition,
             {name: CHANGELOGS[name] for name in TABLES[topic]},
@@ -121,10 +120,10 @@ def kafka_world(
     progress: Callable[[], object] = lambda: None,
 ) -> World:
     """The world of a worker. `table_of` gives the Faust table of a name; the rest is as `World` has it."""
-    reference = ReferenceFollower(settings.kafka_bootstrap)
+    reference = ReferenceFollower(settings.kafka)
     return World(
         partitions=settings.partitions,
-        cluster=KafkaCluster(settings.kafka_bootstrap, settings.partitions),
+        cluster=KafkaCluster(settings.kafka, settings.partitions),
         reference=reference,
         rules=RulesInForce(reference.catalog),
         store=lambda name, partition: RocksStore(table_of(name), partition),

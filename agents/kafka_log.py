@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from agents.fencing import FencedProducer, Rows
 from agents.ports import Output
+from ops.kafka_clients import Kafka
 from schemas.envelope import Headers
 
 #: Key of the record that ends a changelog when a shard is claimed: recovery then ends at a record, not a control record.
@@ -19,7 +20,7 @@ class KafkaLog:
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: Kafka,
         identity: str,
         partition: int,
         changelogs: Mapping[str, str],
@@ -31,7 +32,7 @@ class KafkaLog:
         self._changelogs = dict(changelogs)
         self._outputs = tuple(outputs)
         self._everywhere = dict(everywhere)
-        self._producer = FencedProducer(bootstrap, identity)
+        self._producer = FencedProducer(kafka, identity)
 
     async def claim(self) -> Mapping[str, int]:
         """See `agents.host_ports.ShardLog`."""

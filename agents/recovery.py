@@ -75,7 +75,7 @@ class ShardRecovery(Recovery):  # type: ignore[misc]
             Changelog(tp.topic, tp.partition, LocalCopy(tables[tp.topic], tp.partition))
             for tp in sorted(self.active_tps)
         ]
-        return Restore(self.app.bootstrap, changelogs, self._progressed)
+        return Restore(self.app.kafka, changelogs, self._progressed)
 
 
 class ShardTables(TableManager):  # type: ignore[misc]

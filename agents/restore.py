@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.kafka_log import FENCE_KEY
 from agents.metrics import RESTORE_LEFT, RESTORED
+from ops.kafka_clients import Kafka
 
 log = structlog.get_logger(__name__)
 
@@ -79,9 +80,9 @@ class Restore:
     """
 
     def __init__(
-        self, bootstrap: str, changelogs: Sequence[Changelog], progressed: Callable[[int], None] = lambda records: None
+        self, kafka: Kafka, changelogs: Sequence[Changelog], progressed: Callable[[int], None] = lambda records: None
     ) -> None:
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._progressed = progressed
         self._copies = {TopicPartition(one.topic, one.partition): one.copy for one in changelogs}
         self._stopped = threading.Event()
@@ -105,8 +106,7 @@ class Restore:
     async def _run(self) -> bool:
         if not self._copies:
             return True
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+        consumer = self._kafka.consumer(
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_bytes=FETCH_BYTES,

@@ -10,7 +10,6 @@ import faust
 import rocksdict
 from faust.windows import TumblingWindow
 from prometheus_client import REGISTRY, start_http_server
-from yarl import URL
 
 from agents.consumer import PromptTransport
 from agents.exits import bound_shutdown
@@ -25,6 +24,7 @@ from agents.runner import Arrived
 from agents.security import SESSIONS
 from agents.storage_metrics import StorageMetrics
 from ops import logging as logs
+from ops.kafka_clients import Kafka
 from ops.settings import Settings
 from ops.topics import verify
 from schemas import topics
@@ -46,7 +46,7 @@ class WorkerApp(faust.App):  # type: ignore[misc]
     """A Faust app that knows its shards."""
 
     host: ShardHost
-    bootstrap: str
+    kafka: Kafka
     block_cache: rocksdict.Cache
 
     def databases(self) -> list[tuple[str, rocksdict.Rdict]]:
@@ -81,7 +81,7 @@ def create(settings: Settings) -> WorkerApp:
     """The app, not started. Reads no network."""
     app = WorkerApp(
         topics.WORKER_GROUP,
-        broker=[URL(f"kafka://{address}") for address in settings.kafka_bootstrap.split(",")],
+        **settings.kafka.faust_options(),
         store="rocksdb://",
         TableManager=ShardTables,
         datadir=str(settings.data_dir),
@@ -117,7 +117,7 @@ def create(settings: Settings) -> WorkerApp:
             lambda: app.tables.recovery.progress,
         )
     )
-    app.bootstrap = settings.kafka_bootstrap
+    app.kafka = settings.kafka
     app.block_cache = rocksdict.Cache(CACHE_BYTES)
 
     def table(name: str, partitions: int, **options: Any) -> None:
@@ -174,7 +174,7 @@ def _connect(app: WorkerApp) -> None:
 def run(settings: Settings) -> None:
     """Run the worker until SIGTERM or SIGINT. Refuses to start on topics that differ from the registry."""
     logs.configure(settings)
-    differences = asyncio.run(verify(settings.kafka_bootstrap, settings.partitions, settings.replication_factor))
+    differences = asyncio.run(verify(settings.kafka, settings.partitions, settings.replication_factor))
     if differences:
         logging.getLogger(__name__).critical("topics differ: %s", "; ".join(differences))
         raise SystemExit(EXIT_REFUSED)

@@ -7,8 +7,9 @@ import contextlib
 import gc
 import signal
 import socket
+import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import cast
 
@@ -21,6 +22,7 @@ from gateway.server.connection import Connection
 from gateway.server.door import Door
 from ops.logging import configure
 from ops.settings import Settings
+from ops.tls.context import server_context
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +77,15 @@ class _Server(uvicorn.Server):
                 cast("Connection", connection).sweep(now)
 
 
+def _https(settings: Settings) -> Callable[..., ssl.SSLContext] | None:
+    """The gateway's own certificate, taken up anew when its files change; None: plain HTTP."""
+    if settings.gateway_tls_cert is None or settings.gateway_tls_key is None:
+        return None
+    context = server_context(settings.gateway_tls_cert, settings.gateway_tls_key)
+    context.set_alpn_protocols(["http/1.1"])
+    return lambda *_: context
+
+
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -100,6 +111,7 @@ def run(settings: Settings) -> None:
         backlog=2048,
         timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]  # a timer takes fractions too
         timeout_graceful_shutdown=GRACE_SECONDS,
+        ssl_context_factory=_https(settings),
     )
     server = _Server(config)
     server.gateway = app

@@ -66,17 +66,18 @@ class Services:
         key = self.secrets.take("cursor_key", _cursor_keys)
         vkeys = self.secrets.take("checkpoint_vkeys", _vkeys, least=0)
         self.database_url = self.secrets.take("database_url", check_url)
-        bootstrap = settings.kafka_bootstrap
+        kafka = settings.kafka
         self.settings = settings
         self.catalog = Catalog()
         self.directory = Directory(self.catalog)
-        self.database = Database(self.database_url)
-        self.producer = Producer(bootstrap)
-        self.outcomes = Outcomes(bootstrap, settings.partitions)
-        self.follower = ReferenceFollower(bootstrap, self.catalog)
+        self.database = Database(self.database_url, tls=settings.tls)
+        self.producer = Producer(kafka)
+        self.outcomes = Outcomes(kafka, settings.partitions)
+        self.follower = ReferenceFollower(kafka, self.catalog)
         self.tokens = Tokens(keys.current(), settings.token_issuer, settings.token_audience)
         keys.subscribe(self.tokens.renew)
-        self.public = PublicUrl(settings.public_url, settings.gateway_host, settings.gateway_port)
+        scheme = "http" if settings.gateway_tls_cert is None else "https"
+        self.public = PublicUrl(settings.public_url, settings.gateway_host, settings.gateway_port, scheme)
         self.proofs = Proofs(self.public)
         self.revocations = Revocations(self.database)
         self.callers = Callers(self.tokens, self.proofs, self.revocations, self.catalog, keys.refetch)
@@ -87,7 +88,7 @@ class Services:
         self.security = SecurityLog(self.producer)
         self.issued = Issued(self.database)
         self.backpressure = Backpressure(settings.backpressure_lag)
-        self.worker_lag = WorkerLag(bootstrap, settings.partitions, self.backpressure)
+        self.worker_lag = WorkerLag(kafka, settings.partitions, self.backpressure)
         #: Random hex digits for so many bytes, and the time in ms: what a command needs that is not in the call.
         self.nonce: Callable[[int], str] = secrets.token_hex
         self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000

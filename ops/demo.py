@@ -39,8 +39,8 @@ def say(text: str) -> None:
 class Cast:
     """The demo's people at one gateway, each signed in when first needed."""
 
-    def __init__(self, gateway: str) -> None:
-        self._http = httpx.Client(base_url=f"{gateway}/api/v1", timeout=30)
+    def __init__(self, home: Home) -> None:
+        self._http = httpx.Client(base_url=f"{home.endpoints()['gateway']}/api/v1", timeout=30, verify=home.trust)
         self._tokens: dict[str, str] = {}
         self.checks = 0
 
@@ -274,7 +274,7 @@ def main() -> int:
     before: str | None = None
     try:
         with stack(arguments.home, say, ATHENA_RATE_LIMITS=os.environ.get("ATHENA_RATE_LIMITS", "on")) as home:
-            cast = Cast(home.endpoints()["gateway"])
+            cast = Cast(home)
             if arguments.home is not None:
                 before = cast.call("admin", "GET", "/rules").json()["yaml"]
             try:

@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from ops.kafka_clients import Kafka
 from ops.log_reader import read_all
 from ops.stack.errors import StackError
 from schemas import topics
@@ -97,7 +98,7 @@ class Record:
             yield value
 
 
-async def letters(bootstrap: str, selection: Selection) -> AsyncIterator[DeadLetter]:
+async def letters(kafka: Kafka, selection: Selection) -> AsyncIterator[DeadLetter]:
     """The selected letters that the topic holds now, each id once; progress goes to stderr.
 
     Raises:
@@ -105,7 +106,7 @@ async def letters(bootstrap: str, selection: Selection) -> AsyncIterator[DeadLet
     """
     seen: set[bytes] = set()
     read, said = 0, time.monotonic()
-    async for record in read_all(bootstrap, topics.DEAD_LETTERS):
+    async for record in read_all(kafka, topics.DEAD_LETTERS):
         read += 1
         if time.monotonic() - said > PROGRESS_SECONDS:
             said = time.monotonic()
@@ -126,8 +127,8 @@ async def letters(bootstrap: str, selection: Selection) -> AsyncIterator[DeadLet
 class Resender:
     """Sends records to where they came from. Use it as a context; it connects when it must."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Resender:
@@ -160,23 +161,19 @@ class Resender:
         try:
             async with asyncio.timeout(SEND_TIME_OUT):
                 if self._producer is None:
-                    producer = AIOKafkaProducer(
-                        bootstrap_servers=self._bootstrap, enable_idempotence=True, acks="all", max_request_size=LARGEST
-                    )
+                    producer = self._kafka.producer(enable_idempotence=True, acks="all", max_request_size=LARGEST)
                     self._producer = producer
                     await producer.start()
                 done = await self._producer.send_and_wait(
                     record.topic, record.value, key=record.key, headers=record.headers, partition=record.partition
                 )
         except (KafkaError, OSError, TimeoutError) as error:
-            raise StackError(f"Kafka at {self._bootstrap} did not take the record: {error!r}") from error
+            raise StackError(f"Kafka at {self._kafka} did not take the record: {error!r}") from error
         return done.partition, done.offset
 
     async def _from_source(self, letter: DeadLetter) -> Record:
         source = TopicPartition(letter.topic, letter.partition)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, enable_auto_commit=False, max_partition_fetch_bytes=LARGEST
-        )
+        consumer = self._kafka.consumer(enable_auto_commit=False, max_partition_fetch_bytes=LARGEST)
         try:
             async with asyncio.timeout(SEND_TIME_OUT):
                 await consumer.start()
@@ -187,7 +184,7 @@ class Resender:
                     consumer.seek(source, letter.offset)
                     found = await consumer.getone(source)
         except (KafkaError, OSError, TimeoutError) as error:
-            raise StackError(f"Kafka at {self._bootstrap} did not answer: {error!r}. See: athena status") from error
+            raise StackError(f"Kafka at {self._kafka} did not answer: {error!r}. See: athena status") from error
         finally:
             await consumer.stop()
         if found is None or found.offset != letter.offset:

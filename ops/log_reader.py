@@ -10,6 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from ops.kafka_clients import Kafka
 from ops.stack.errors import StackError
 
 REACH_TIME_OUT = 30.0
@@ -18,14 +19,13 @@ STALL_LIMIT = 30.0
 POLL_RECORDS = 2_000
 
 
-async def read_all(bootstrap: str, topic: str) -> AsyncIterator[Any]:
+async def read_all(kafka: Kafka, topic: str) -> AsyncIterator[Any]:
     """Yield every record (aiokafka's) of all partitions, each partition in order.
 
     Raises:
         StackError: the broker or the topic cannot be reached, or reading stands still for 30 s.
     """
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+    consumer = kafka.consumer(
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_poll_records=POLL_RECORDS,
@@ -47,11 +47,9 @@ async def read_all(bootstrap: str, topic: str) -> AsyncIterator[Any]:
             if found:
                 moved = time.monotonic()
             elif time.monotonic() - moved > STALL_LIMIT:
-                raise StackError(f"Kafka at {bootstrap} gave nothing of {topic} for {STALL_LIMIT:.0f} s")
+                raise StackError(f"Kafka at {kafka} gave nothing of {topic} for {STALL_LIMIT:.0f} s")
     except (KafkaError, OSError, TimeoutError) as error:
-        raise StackError(
-            f"Kafka at {bootstrap} did not answer: {error!r}. Is the stack up? See: athena status"
-        ) from error
+        raise StackError(f"Kafka at {kafka} did not answer: {error!r}. Is the stack up? See: athena status") from error
     finally:
         await consumer.stop()
 

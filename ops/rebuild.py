@@ -22,7 +22,9 @@ from agents.projector.ports import Unavailable
 from agents.projector.record import Poison
 from agents.projector.store import Store
 from ops import shadow
+from ops.kafka_clients import Kafka
 from ops.log_reader import partitions_of
+from ops.postgres.clients import connect
 from ops.stack.errors import StackError
 from ops.stack.home import Home
 from schemas import topics
@@ -73,14 +75,14 @@ def run(home: Home) -> int:
     return 0
 
 
-async def rebuild(kafka: str, dsn: str) -> None:
+async def rebuild(kafka: Kafka, dsn: str) -> None:
     """Write the derived tables anew, and put them in the place of the old ones.
 
     Raises:
         Refused: the log or a stored fact is wrong, or another rebuild runs.
         OSError, TimeoutError, KafkaError, PostgresError, Unavailable: a server did not answer.
     """
-    connection = await asyncpg.connect(dsn, timeout=CONNECT_TIME_OUT)
+    connection = await connect(dsn, timeout=CONNECT_TIME_OUT)
     try:
         if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
             raise Refused("Another rebuild runs. Wait for its end.")
@@ -95,7 +97,7 @@ async def rebuild(kafka: str, dsn: str) -> None:
         await connection.close(timeout=5)
 
 
-async def _rebuild(kafka: str, dsn: str, connection: asyncpg.Connection) -> None:
+async def _rebuild(kafka: Kafka, dsn: str, connection: asyncpg.Connection) -> None:
     async with _reading(kafka) as consumer:
         tables = await shadow.create(connection, [tp.partition for tp in consumer.assignment()])
         writer = _Writer(consumer, Store(dsn, shadow.statement(tables), shadow.APPLIED))
@@ -198,9 +200,9 @@ async def _swap(connection: asyncpg.Connection, writer: _Writer, tables: list[sh
 
 
 @contextlib.asynccontextmanager
-async def _reading(kafka: str):  # type: ignore[no-untyped-def]
+async def _reading(kafka: Kafka):  # type: ignore[no-untyped-def]
     """A consumer at the beginning of every partition of the audit stream."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="none")
+    consumer = kafka.consumer(enable_auto_commit=False, auto_offset_reset="none")
     try:
         async with asyncio.timeout(CONNECT_TIME_OUT * 3):
             await consumer.start()

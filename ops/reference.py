@@ -10,6 +10,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from ops.kafka_clients import Kafka
 from schemas import topics
 from schemas.catalog import Catalog
 from schemas.reference import Entity
@@ -23,12 +24,12 @@ class ReferenceFollower:
     """Keeps one `Catalog` current. `failed` is set when it can no longer follow: the process should end."""
 
     def __init__(
-        self, bootstrap: str, catalog: Catalog | None = None, on_change: Callable[[Entity | None], None] | None = None
+        self, kafka: Kafka, catalog: Catalog | None = None, on_change: Callable[[Entity | None], None] | None = None
     ) -> None:
         self.catalog = catalog or Catalog()
         self.failed: BaseException | None = None
         self.end = 0  # of the topic, as last heard from the broker
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._on_change = on_change
         self._advanced = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
@@ -40,8 +41,7 @@ class ReferenceFollower:
         Raises:
             TimeoutError: the end was not reached within `timeout` seconds.
         """
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+        consumer = self._kafka.consumer(
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=500,

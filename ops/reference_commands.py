@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from ops.kafka_clients import Kafka
 from ops.log_reader import partitions_of
 from ops.stack.errors import StackError
 from schemas import topics
@@ -25,7 +26,7 @@ POLL = 0.25
 
 
 async def send(
-    bootstrap: str,
+    kafka: Kafka,
     commands: Sequence[ReferenceCommand],
     timeout: float,
     progress: Callable[[int, int], None] = lambda done, of: None,
@@ -38,12 +39,8 @@ async def send(
         StackError: the broker cannot be reached (30 s), or outcomes are missing after `timeout`; commands that were sent
             may still take effect, and sending the same ids again is safe.
     """
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
-    )
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", request_timeout_ms=20_000
-    )
+    consumer = kafka.consumer(enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50)
+    producer = kafka.producer(enable_idempotence=True, acks="all", request_timeout_ms=20_000)
     try:
         async with asyncio.timeout(REACH_TIME_OUT):
             await consumer.start()
@@ -54,7 +51,7 @@ async def send(
         return await _outcomes(consumer, {command.command_id for command in commands}, timeout, progress)
     except (KafkaError, OSError, TimeoutError) as error:
         raise StackError(
-            f"Kafka at {bootstrap} did not answer in time: {error!r}. Is the stack up? See: athena status"
+            f"Kafka at {kafka} did not answer in time: {error!r}. Is the stack up? See: athena status"
         ) from error
     finally:
         for client in (consumer, producer):

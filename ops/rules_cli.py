@@ -16,6 +16,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from ops.kafka_clients import Kafka
 from ops.reference import ReferenceFollower
 from ops.reference_commands import send
 from ops.stack.errors import StackError
@@ -72,13 +73,13 @@ def push_file(home: Home, path: Path, comment: str | None, as_json: bool = False
     return _report_push(path, outcome, as_json)
 
 
-async def push(bootstrap: str, body: RulesBody) -> Outcome:
+async def push(kafka: Kafka, body: RulesBody) -> Outcome:
     """Publish on top of the current version, and wait for the outcome.
 
     Raises:
         StackError, KafkaError, OSError, TimeoutError: Kafka or the worker did not answer within 30 s each.
     """
-    current = (await read_catalog(bootstrap)).current_rules
+    current = (await read_catalog(kafka)).current_rules
     command = PutEntity(
         command_id=str(uuid.uuid4()),
         actor_id=SYSTEM,
@@ -88,16 +89,16 @@ async def push(bootstrap: str, body: RulesBody) -> Outcome:
         entity_id="rules",
         body=body,
     )
-    return (await send(bootstrap, [command], OUTCOME_TIME_OUT))[command.command_id]
+    return (await send(kafka, [command], OUTCOME_TIME_OUT))[command.command_id]
 
 
-async def read_catalog(bootstrap: str) -> Catalog:
+async def read_catalog(kafka: Kafka) -> Catalog:
     """The reference data as they stand now.
 
     Raises:
         KafkaError, OSError, TimeoutError: the broker did not answer within 30 s.
     """
-    follower = ReferenceFollower(bootstrap)
+    follower = ReferenceFollower(kafka)
     try:
         async with asyncio.timeout(CATALOG_TIME_OUT):
             await follower.start(CATALOG_TIME_OUT)

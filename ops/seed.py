@@ -19,6 +19,8 @@ from argon2 import PasswordHasher
 from argon2.low_level import Type
 from ruamel.yaml import YAML
 
+from ops.kafka_clients import Kafka
+from ops.postgres.clients import connect
 from ops.reference_commands import send
 from ops.settings import load_settings
 from ops.stack.errors import StackError
@@ -86,7 +88,7 @@ def commands(data: dict[str, Any]) -> list[PutEntity]:
     return made
 
 
-async def seed(bootstrap: str, dsn: str) -> None:
+async def seed(kafka: Kafka, dsn: str) -> None:
     """Bring the demo organisation into a stack whose worker runs.
 
     Raises:
@@ -96,7 +98,7 @@ async def seed(bootstrap: str, dsn: str) -> None:
     data = organisation()
     await _credentials(dsn, list(data["users"]), data["password"])
     sent = commands(data)
-    outcomes = await send(bootstrap, sent, OUTCOME_TIME_OUT, _progress)
+    outcomes = await send(kafka, sent, OUTCOME_TIME_OUT, _progress)
     refused = []
     for command in sent:
         outcome = outcomes[command.command_id]
@@ -112,7 +114,7 @@ def _progress(done: int, of: int) -> None:
 
 
 async def _credentials(dsn: str, users: list[str], password: str) -> None:
-    connection = await asyncpg.connect(dsn, timeout=DATABASE_TIME_OUT)
+    connection = await connect(dsn, timeout=DATABASE_TIME_OUT)
     try:
         rows = await connection.fetch("SELECT user_id FROM identity.credentials", timeout=DATABASE_TIME_OUT)
         missing = [user for user in users if user not in {row["user_id"] for row in rows}]
@@ -130,7 +132,7 @@ def main() -> int:
     """Exit code 0 seeded, 1 refused, 3 cannot reach Kafka, the worker or PostgreSQL."""
     settings = load_settings()
     try:
-        asyncio.run(seed(settings.kafka_bootstrap, settings.database_url.get_secret_value()))
+        asyncio.run(seed(settings.kafka, settings.dsn))
     except StackError as error:
         print(error, file=sys.stderr)
         return 1 if "not taken over" in str(error) else 3

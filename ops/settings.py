@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ops.kafka_clients import Kafka
+from ops.postgres.clients import with_tls
 from ops.secrets.sources import Unreadable, source_of
+from ops.tls.context import Files
 
 PREFIX = "ATHENA_"
 # With one or more hosts. Drivers read an unescaped character of a password as the end of it, and show the rest in their errors.
@@ -34,6 +37,13 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         SecretStr("postgresql://127.0.0.1:5432/athena"), description="PostgreSQL, with this process's own role"
     )
+    tls_ca: Path | None = Field(
+        None, description="file (PEM) of the authorities that Kafka and PostgreSQL are believed by; none: plain lines"
+    )
+    tls_cert: Path | None = Field(
+        None, description="file (PEM) of the certificate chain that this process shows to Kafka and PostgreSQL"
+    )
+    tls_key: Path | None = Field(None, description="file (PEM) of its private key; may be the same file")
     data_dir: Path = Field(
         Path(".athena/data"),
         description="folder of this process's local table store and last checkpoints; one per process",
@@ -50,6 +60,12 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "",
         description="gateway: the address that clients call, such as https://budget.example.com; none: the one it listens on",
+    )
+    gateway_tls_cert: Path | None = Field(
+        None, description="gateway: file (PEM) of the certificate chain that it serves HTTPS with; none: HTTP"
+    )
+    gateway_tls_key: Path | None = Field(
+        None, description="gateway: file (PEM) of its private key; may be the same file"
     )
     token_keys: SecretStr = Field(
         SecretStr(""),
@@ -160,6 +176,32 @@ class Settings(BaseSettings):
             )
         return value
 
+    @property
+    def tls(self) -> Files | None:
+        """What this process shows to Kafka and PostgreSQL, and whom it believes; None: plain lines."""
+        if self.tls_ca is None or self.tls_cert is None or self.tls_key is None:
+            return None
+        return Files(self.tls_ca, self.tls_cert, self.tls_key)
+
+    @property
+    def kafka(self) -> Kafka:
+        """The cluster as this process reaches it."""
+        return Kafka(self.kafka_bootstrap, self.tls)
+
+    @property
+    def dsn(self) -> str:
+        """PostgreSQL's URL, with password or certificate: never log it."""
+        return with_tls(self.database_url.get_secret_value(), self.tls)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Settings:
+        """Half a pair would be a plain line that somebody believes to be protected."""
+        if len({self.tls_ca is None, self.tls_cert is None, self.tls_key is None}) > 1:
+            raise ValueError("set all of ATHENA_TLS_CA, ATHENA_TLS_CERT, ATHENA_TLS_KEY, or none")
+        if (self.gateway_tls_cert is None) != (self.gateway_tls_key is None):
+            raise ValueError("set both of ATHENA_GATEWAY_TLS_CERT, ATHENA_GATEWAY_TLS_KEY, or none")
+        return self
+
 
 def load_settings() -> Settings:
     """Read the settings; what is kept in a file or in AWS Secrets Manager wins over the environment.
@@ -179,5 +221,7 @@ def load_settings() -> Settings:
     try:
         return Settings(**kept)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [f"{PREFIX}{'_'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()]
+        lines = [
+            f"{PREFIX}{'_'.join(str(part) for part in e['loc']).upper() or '*'}: {e['msg']}" for e in error.errors()
+        ]
         raise SystemExit("Wrong settings. " + "; ".join(lines)) from None

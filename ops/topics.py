@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from ops.kafka_clients import Kafka
 from ops.stack.errors import StackError
 from schemas.topics import TOPICS, TopicSpec
 
@@ -27,14 +28,14 @@ class TopicsDiffer(StackError):
     """The broker's topics are not as the registry wants them; the text has one sentence per difference."""
 
 
-async def ensure(bootstrap: str, partitions: int, replication: int) -> None:
+async def ensure(kafka: Kafka, partitions: int, replication: int) -> None:
     """Make the missing topics, then verify all; changes no topic that exists.
 
     Raises:
         TopicsDiffer: a topic exists otherwise than wanted, or the broker refused to make one.
         StackError: no broker answered within 60 s.
     """
-    async with _admin(bootstrap) as admin:
+    async with _admin(kafka) as admin:
         present = set(await admin.list_topics())
         brokers = len((await admin.describe_cluster())["brokers"])
         missing = [spec for spec in TOPICS if spec.name not in present]
@@ -43,7 +44,7 @@ async def ensure(bootstrap: str, partitions: int, replication: int) -> None:
             response = await admin.create_topics(wanted, timeout_ms=int(REQUEST_TIME_OUT * 1000))
             _raise_refusals(response.topic_errors)
     deadline = time.monotonic() + APPEAR_TIME_OUT
-    while differences := await verify(bootstrap, partitions, replication):
+    while differences := await verify(kafka, partitions, replication):
         # Metadata of a new topic takes a moment; anything else stays as it is.
         if time.monotonic() > deadline or not all(line.endswith(_MISSING) for line in differences):
             raise TopicsDiffer("\n".join(differences))
@@ -53,13 +54,13 @@ async def ensure(bootstrap: str, partitions: int, replication: int) -> None:
 _MISSING = "does not exist. Make it: athena topics"
 
 
-async def verify(bootstrap: str, partitions: int, replication: int) -> list[str]:
+async def verify(kafka: Kafka, partitions: int, replication: int) -> list[str]:
     """Compare the broker's topics with the registry: one sentence per difference, none when all is well. Changes nothing.
 
     Raises:
         StackError: no broker answered within 60 s.
     """
-    async with _admin(bootstrap) as admin:
+    async with _admin(kafka) as admin:
         names = [spec.name for spec in TOPICS]
         brokers = len((await admin.describe_cluster())["brokers"])
         # Asked for all topics: naming one that is missing could make it, where brokers create topics by themselves.
@@ -139,11 +140,11 @@ async def _configs(admin: AIOKafkaAdminClient, wanted: list[tuple[str, dict[str,
 
 
 @asynccontextmanager
-async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def _admin(kafka: Kafka) -> AsyncIterator[AIOKafkaAdminClient]:
     """A connected admin client; waits for a broker that is starting."""
     deadline = time.monotonic() + REACH_TIME_OUT
     while True:
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(REQUEST_TIME_OUT * 1000))
+        admin = kafka.admin(request_timeout_ms=int(REQUEST_TIME_OUT * 1000))
         try:
             async with asyncio.timeout(REQUEST_TIME_OUT):
                 await admin.start()
@@ -152,15 +153,13 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         except (KafkaError, OSError, TimeoutError) as error:
             await _close(admin)
             if time.monotonic() > deadline:
-                raise StackError(
-                    f"Kafka at {bootstrap} did not answer within {REACH_TIME_OUT:.0f} s: {error!r}"
-                ) from error
+                raise StackError(f"Kafka at {kafka} did not answer within {REACH_TIME_OUT:.0f} s: {error!r}") from error
         await asyncio.sleep(POLL)
     try:
         async with asyncio.timeout(REACH_TIME_OUT):
             yield admin
     except (KafkaError, OSError, TimeoutError) as error:
-        raise StackError(f"Kafka at {bootstrap} went away: {error!r}") from error
+        raise StackError(f"Kafka at {kafka} went away: {error!r}") from error
     finally:
         await _close(admin)
 

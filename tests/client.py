@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -22,9 +23,9 @@ ROUTE_ALL = {"category_id": "marketing", "amount": "75000.00", "currency": "EUR"
 class Api:
     """One gateway. `who` is a login before the `@`, None for nobody."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, trust: ssl.SSLContext | Literal[True] = True) -> None:
         self.base = base
-        self.http = httpx.Client(base_url=base, timeout=40, limits=httpx.Limits(max_connections=220))
+        self.http = httpx.Client(base_url=base, timeout=40, verify=trust, limits=httpx.Limits(max_connections=220))
         self._tokens: dict[str, tuple[float, str]] = {}
         self._lock = threading.Lock()
 

@@ -24,7 +24,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the folder of the run's stack before the workers start, which inherit it."""
     if not hasattr(config, "workerinput"):
-        os.environ[FOLDER] = str(stacks.new_folder())
+        folder = stacks.new_folder()
+        os.environ[FOLDER] = str(folder)
+        if os.environ.get(stacks.TLS) == "1":
+            stacks.make_test_authority(folder / "authority")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

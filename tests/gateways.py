@@ -42,9 +42,12 @@ class Gateway:
 def started(stack: Stack, **settings: str) -> Iterator[Gateway]:
     """A further gateway on the stack, ready; `settings` are its variables besides those of the stack's own, an empty one takes
     one of those away.
+
+    It serves plain HTTP also where the stack has TLS: its tests speak to it byte by byte.
     """
     port, metrics_port = free_port(), free_port()
     places = {"ATHENA_GATEWAY_PORT": str(port), "ATHENA_METRICS_PORT": str(metrics_port)}
+    places |= {"ATHENA_GATEWAY_TLS_CERT": "", "ATHENA_GATEWAY_TLS_KEY": ""}
     environment = os.environ | stack.home.environment("gateway") | places | settings
     log = new_folder() / "gateway.log"
     with log.open("wb") as out:

@@ -17,12 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ops.kafka_clients import Kafka
 from ops.stack.home import Home
 from ops.stack.ports import FIRST, LAST, is_free
 from ops.stack.probes import status_of
+from ops.tls.store import Certificates
 
 UP_TIME_OUT = 240
 DOWN_TIME_OUT = 90
+#: Set to 1, every stack of the run is one with `--tls`.
+TLS = "ATHENA_TEST_TLS"
+#: Folder of the authority that all of them share.
+AUTHORITY = "ATHENA_TEST_AUTHORITY"
 ATHENA = (sys.executable, "-m", "ops.cli")
 
 
@@ -43,9 +49,9 @@ class Stack:
         return str(self.endpoints["gateway"])
 
     @property
-    def kafka(self) -> str:
-        """host:port of the broker."""
-        return str(self.endpoints["kafka"])
+    def kafka(self) -> Kafka:
+        """The broker, as the tools reach it."""
+        return self.home.kafka
 
     @property
     def postgres(self) -> str:
@@ -64,7 +70,11 @@ class Stack:
 
     def wait_ready(self, seconds: float = 60) -> None:
         """Wait until the gateway says that it is ready."""
-        wait_until(lambda: status_of(f"{self.gateway}/readyz") == 200, seconds, f"{self.gateway}/readyz is not green")
+        wait_until(
+            lambda: status_of(f"{self.gateway}/readyz", trust=self.home.trust) == 200,
+            seconds,
+            f"{self.gateway}/readyz is not green",
+        )
 
     def run(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run an `athena` command against this stack, and return what it said."""
@@ -96,9 +106,29 @@ def up(home: Path, *options: str, **environment: str) -> Stack:
     if not (home / "stack.json").exists() and "--port" not in options:
         # Port 8000 is every stack's first choice: one that is down for a moment would lose it to a stack beside it.
         options = (*options, "--port", str(free_port()))
+    if os.environ.get(TLS) == "1":
+        options = (*options, "--tls")
+        _use_test_authority(Home(home))
     done = athena("up", "--detach", "--home", str(home), *options, seconds=UP_TIME_OUT, **environment)
     assert done.returncode == 0, f"athena up: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return Stack(Home(home))
+
+
+def make_test_authority(folder: Path) -> None:
+    """One authority for all stacks of a run with `ATHENA_TEST_TLS=1`, believed by this process and those it starts."""
+    authority = Certificates(folder)
+    authority.create_missing()
+    os.environ |= {AUTHORITY: str(folder), "SSL_CERT_FILE": str(authority.ca)}
+
+
+def _use_test_authority(home: Home) -> None:
+    if AUTHORITY not in os.environ:
+        make_test_authority(new_folder())
+    made = Certificates(Path(os.environ[AUTHORITY]))
+    if not home.certificates.authority.exists():
+        home.certificates.folder.mkdir(parents=True)
+        for file in (made.ca, made.authority):
+            shutil.copy(file, home.certificates.folder / file.name)
 
 
 def free_port() -> int:

@@ -131,8 +131,7 @@ class Checkpointer:
     async def _session(self) -> None:
         """Join the group, and read until something fails, or the key is another one."""
         assignment = _Assignment()
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap,
+        consumer = self._settings.kafka.consumer(
             group_id=topics.CHECKPOINTER_GROUP,
             client_id=topics.CHECKPOINTER_GROUP,
             enable_auto_commit=False,
@@ -144,9 +143,7 @@ class Checkpointer:
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         )
         # Looks offsets up and reads checkpoints: the consumer's own connection is held by waiting fetches.
-        reader = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap, enable_auto_commit=False, fetch_max_wait_ms=20
-        )
+        reader = self._settings.kafka.consumer(enable_auto_commit=False, fetch_max_wait_ms=20)
         try:
             async with asyncio.timeout(OPEN_TIME_OUT):
                 await reader.start()
@@ -179,7 +176,7 @@ class Checkpointer:
         await self._close()
         for partition in partitions:
             tp = TopicPartition(topics.AUDIT, partition)
-            producer = FencedProducer(self._settings.kafka_bootstrap, f"{topics.CHECKPOINTER_GROUP}-{partition}")
+            producer = FencedProducer(self._settings.kafka, f"{topics.CHECKPOINTER_GROUP}-{partition}")
             try:
                 async with asyncio.timeout(OPEN_TIME_OUT):
                     await producer.claim([(topics.CHECKPOINTS, partition)])

@@ -12,7 +12,6 @@ import faust
 import structlog
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.types import TP
-from yarl import URL
 
 from agents.checkpointer.app import Checkpointer, read_key
 from agents.exits import EXIT_STALLED, bound_shutdown
@@ -157,7 +156,7 @@ def create(settings: Settings, database_url: Secret) -> faust.App:
     """The app, not started. Reads no network."""
     app = ProjectorApp(
         topics.PROJECTOR_GROUP,
-        broker=[URL(f"kafka://{address}") for address in settings.kafka_bootstrap.split(",")],
+        **settings.kafka.faust_options(),
         store="memory://",
         datadir=str(settings.data_dir),
         key_serializer="raw",
@@ -176,7 +175,7 @@ def create(settings: Settings, database_url: Secret) -> faust.App:
         stream_buffer_maxsize=2,
         worker_redirect_stdouts=False,
     )
-    store = Store(database_url)
+    store = Store(database_url, tls=settings.tls)
     app.projector = Projector(
         store,
         current_epoch=lambda: app.poll_consumer.epoch,
@@ -229,7 +228,7 @@ async def _main(settings: Settings, checkpointer: Checkpointer, secrets: Secrets
     metrics.STOPPED.set(0)
     metrics.serve(settings.metrics_host, settings.metrics_port)
     try:
-        differences = await verify(settings.kafka_bootstrap, settings.partitions, settings.replication_factor)
+        differences = await verify(settings.kafka, settings.partitions, settings.replication_factor)
     except StackError as error:
         differences = [str(error)]
     if differences:

@@ -14,6 +14,7 @@ from agents.projector.ports import Unavailable, Verdict, judge
 from agents.projector.record import Poison
 from ops.secrets.postgres import connect
 from ops.secrets.secret import Secret
+from ops.tls.context import Files
 
 STATEMENT = Path(__file__).with_name("apply.sql").read_text(encoding="utf-8")
 CONNECT_TIME_OUT = 5.0
@@ -42,8 +43,15 @@ class Store:
     A rebuild names a `statement` and a table of `applied` offsets of its own: it writes to other tables.
     """
 
-    def __init__(self, dsn: str | Secret, statement: str = STATEMENT, applied: str = "audit.applied_offsets") -> None:
+    def __init__(
+        self,
+        dsn: str | Secret,
+        statement: str = STATEMENT,
+        applied: str = "audit.applied_offsets",
+        tls: Files | None = None,
+    ) -> None:
         self._dsn = dsn
+        self._tls = tls
         self._statement = statement
         self._applied = applied
         self._connection: asyncpg.Connection | None = None
@@ -96,7 +104,11 @@ class Store:
             if self._connection is None or self._connection.is_closed():
                 self._apply = None
                 self._connection = await connect(
-                    self._dsn, timeout=CONNECT_TIME_OUT, command_timeout=COMMAND_TIME_OUT, server_settings=_SESSION
+                    self._dsn,
+                    self._tls,
+                    timeout=CONNECT_TIME_OUT,
+                    command_timeout=COMMAND_TIME_OUT,
+                    server_settings=_SESSION,
                 )
             yield self._connection
         except asyncpg.DataError as error:

@@ -9,18 +9,18 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class PublicUrl:
-    """`url` as set, without a slash at its end; else the address that the gateway listens on."""
+    """`url` as set, without a slash at its end; else the address that the gateway listens on, and its scheme."""
 
-    def __init__(self, url: str, host: str, port: int) -> None:
+    def __init__(self, url: str, host: str, port: int, scheme: str = "http") -> None:
         """Raises SystemExit for what is no base URL."""
-        self.url = (url or f"http://{f'[{host}]' if ':' in host else host}:{port}").rstrip("/")
+        self.url = (url or f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}").rstrip("/")
         parts = _parts(self.url)
         if parts is None or "?" in self.url or "#" in self.url or "@" in self.url:
             raise SystemExit(f"ATHENA_PUBLIC_URL must be such as https://budget.example.com; found {url!r}.")
         self.secure = parts[0] == "https"
         self._prefixes = [parts]
         if not url and host in _LOOPBACK:
-            self._prefixes = [("http", name, port, "") for name in _LOOPBACK]
+            self._prefixes = [(scheme, name, port, "") for name in _LOOPBACK]
 
     def names(self, uri: str, path: str) -> bool:
         """Whether `uri` is this gateway's `path` (as it came in, percent-encoded); query and fragment are passed over."""

@@ -16,6 +16,7 @@ from gateway.models import answers
 from gateway.sql import audit, chains
 from gateway.sql.database import Row
 from gateway.values import rfc3339_of, uuid_or_none
+from ops.postgres.clients import with_tls
 
 group = Group("Audit")
 
@@ -104,10 +105,10 @@ async def verify(call: Call) -> Answer:
     """
     request = _request_id(query(call))
     services = call.services
-    bootstrap = services.settings.kafka_bootstrap
+    kafka = services.settings.kafka
     if request is None:
         async with services.verification.turn():
-            dsn = services.database_url.current()
-            return json_answer(await chains.verify_all(dsn, bootstrap, services.vkeys))
+            dsn = with_tls(services.database_url.current(), services.settings.tls)
+            return json_answer(await chains.verify_all(dsn, kafka, services.vkeys))
     async with services.verification_of_one.turn():
-        return json_answer(await chains.verify_one(services.database, bootstrap, request))
+        return json_answer(await chains.verify_one(services.database, kafka, request))

@@ -14,6 +14,7 @@ from gateway.sql.database import Database
 from ops.audit.apart import verify_apart
 from ops.audit.source import KafkaSource
 from ops.audit.verify import Trust, verify
+from ops.kafka_clients import Kafka
 from ops.stack.errors import StackError
 from schemas.notes import VerifierKey
 
@@ -25,15 +26,15 @@ ONE_SECONDS, ALL_SECONDS = 20.0, 600.0
 TAIL = 20_000
 
 
-async def verify_all(dsn: str, bootstrap: str, keys: Collection[VerifierKey]) -> dict[str, Any]:
+async def verify_all(dsn: str, kafka: Kafka, keys: Collection[VerifierKey]) -> dict[str, Any]:
     """The answer for all chains, by a process apart. Raises Problem 503 when PostgreSQL or Kafka is away, or it took too long."""
     async with _within(ALL_SECONDS):
-        return await verify_apart(dsn, bootstrap, keys)
+        return await verify_apart(dsn, kafka, keys)
 
 
-async def verify_one(database: Database, bootstrap: str, request_id: str) -> dict[str, Any]:
+async def verify_one(database: Database, kafka: Kafka, request_id: str) -> dict[str, Any]:
     """The answer for one request. Raises Problem 503 as `verify_all`."""
-    source = KafkaSource(bootstrap)
+    source = KafkaSource(kafka)
     try:
         async with database.connection() as connection, _within(ONE_SECONDS):
             return (await verify(connection, source, request_id, Trust(), tail=TAIL)).as_json()

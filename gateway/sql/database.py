@@ -14,6 +14,7 @@ from gateway import metrics
 from gateway.http.problems import unavailable
 from ops.secrets.postgres import connect
 from ops.secrets.secret import Secret
+from ops.tls.context import Files
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +29,9 @@ Row = Any
 class Database:
     """Asks PostgreSQL. Every statement is bounded: 2 s for a connection, 5 s for the answer."""
 
-    def __init__(self, url: str | Secret, least: int = 2, most: int = 10) -> None:
+    def __init__(self, url: str | Secret, least: int = 2, most: int = 10, tls: Files | None = None) -> None:
         self._url = url
+        self._tls = tls
         self._least = least
         self._most = most
         self._pool: Any = None
@@ -57,7 +59,7 @@ class Database:
 
     async def _connect(self, _dsn: None, **options: Any) -> Any:
         """A connection for the pool, by the URL as it is now."""
-        return await connect(self._url, **options)
+        return await connect(self._url, self._tls, **options)
 
     async def stop(self, seconds: float = 2.0) -> None:
         """Close the pool, by force where it takes longer."""

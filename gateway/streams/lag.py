@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from gateway.backpressure import Backpressure
+from ops.kafka_clients import Kafka
 from schemas import topics
 
 log = structlog.get_logger(__name__)
@@ -25,8 +26,8 @@ _STOP_SECONDS = 1.0
 class WorkerLag:
     """Three small requests a second. While Kafka does not answer there is no reading, and the last one goes stale."""
 
-    def __init__(self, bootstrap: str, partitions: int, backpressure: Backpressure) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: Kafka, partitions: int, backpressure: Backpressure) -> None:
+        self._kafka = kafka
         self._partitions = [TopicPartition(topics.COMMANDS, number) for number in range(partitions)]
         self._backpressure = backpressure
         self._consumer: AIOKafkaConsumer | None = None
@@ -67,10 +68,8 @@ class WorkerLag:
     async def _connect(self) -> None:
         milliseconds = int(READ_SECONDS * 1000)
         # Held before they start, so that one which fails half-way is closed too.
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, enable_auto_commit=False, request_timeout_ms=milliseconds
-        )
-        self._admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, request_timeout_ms=milliseconds)
+        self._consumer = self._kafka.consumer(enable_auto_commit=False, request_timeout_ms=milliseconds)
+        self._admin = self._kafka.admin(request_timeout_ms=milliseconds)
         await self._consumer.start()
         await self._admin.start()
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import orjson
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from gateway import metrics
+from ops.kafka_clients import Kafka
 from schemas import topics
 from schemas.envelope import header
 from schemas.outcomes import ANSWERS
@@ -63,9 +64,8 @@ class Waiter:
 class Outcomes:
     """One consumer without a group, on all partitions; whatever nobody here waits for is dropped unread."""
 
-    def __init__(self, bootstrap: str, partitions: int, consumer: Callable[..., Any] = AIOKafkaConsumer) -> None:
-        self._bootstrap = bootstrap
-        self._make_consumer = consumer
+    def __init__(self, kafka: Kafka, partitions: int, consumer: Callable[..., Any] | None = None) -> None:
+        self._make_consumer = consumer or kafka.consumer
         self._assignment = [TopicPartition(topics.OUTCOMES, number) for number in range(partitions)]
         self._positions: dict[TopicPartition, int] = {}
         self._waiting: dict[bytes, list[Waiter]] = {}
@@ -125,7 +125,6 @@ class Outcomes:
 
     async def _connect(self) -> Any:
         consumer = self._make_consumer(
-            bootstrap_servers=self._bootstrap,
             enable_auto_commit=False,
             auto_offset_reset="latest",
             fetch_max_wait_ms=500,

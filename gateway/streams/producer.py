@@ -12,6 +12,7 @@ from aiokafka.structs import RecordMetadata
 
 from gateway import metrics
 from gateway.http.problems import Problem, unavailable
+from ops.kafka_clients import Kafka
 from schemas.envelope import Headers
 
 log = structlog.get_logger(__name__)
@@ -28,8 +29,8 @@ _PAUSE_SECONDS = 0.5
 class Producer:
     """Sends records. A send that was not acknowledged in time may still arrive: a command's id tells a repeat."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
         self._producer: AIOKafkaProducer | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._underway = 0
@@ -75,9 +76,7 @@ class Producer:
             self._underway -= 1
 
     async def _connect(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap, enable_idempotence=True, acks="all", request_timeout_ms=5000, linger_ms=0
-        )
+        producer = self._kafka.producer(enable_idempotence=True, acks="all", request_timeout_ms=5000, linger_ms=0)
         try:
             await producer.start()
         except BaseException:

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -18,7 +19,9 @@ import orjson
 
 from ops.audit.source import KafkaSource
 from ops.audit.verify import Trust, verify_at
+from ops.kafka_clients import Kafka
 from ops.stack.errors import StackError
+from ops.tls.context import Files
 from schemas.notes import VerifierKey
 
 #: Added to the priority number of the asking process: everything else on the machine goes first.
@@ -27,7 +30,7 @@ NICENESS = 10
 MAX_ANSWER = 64 * 1024
 
 
-async def verify_apart(dsn: str, bootstrap: str, keys: Collection[VerifierKey]) -> dict[str, Any]:
+async def verify_apart(dsn: str, kafka: Kafka, keys: Collection[VerifierKey]) -> dict[str, Any]:
     """What `ops.audit.verify` finds, as `Report.as_json`. Cancelling ends the child.
 
     Raises:
@@ -42,8 +45,8 @@ async def verify_apart(dsn: str, bootstrap: str, keys: Collection[VerifierKey]) 
     try:
         assert child.stdin is not None
         assert child.stdout is not None
-        asked = {"dsn": dsn, "bootstrap": bootstrap, "keys": [str(key) for key in keys]}
-        child.stdin.write(orjson.dumps(asked) + b"\n")
+        asked = {"dsn": dsn, "kafka": kafka, "keys": [str(key) for key in keys]}
+        child.stdin.write(orjson.dumps(asked, default=str) + b"\n")
         line = await child.stdout.readline()
     finally:
         if child.returncode is None:
@@ -60,7 +63,7 @@ async def verify_apart(dsn: str, bootstrap: str, keys: Collection[VerifierKey]) 
 
 
 async def _verify(asked: dict[str, Any]) -> dict[str, Any]:
-    source = KafkaSource(asked["bootstrap"])
+    source = KafkaSource(_kafka(**asked["kafka"]))
     try:
         report = await verify_at(asked["dsn"], source, None, Trust([VerifierKey.parse(key) for key in asked["keys"]]))
     except StackError as error:
@@ -70,6 +73,10 @@ async def _verify(asked: dict[str, Any]) -> dict[str, Any]:
     finally:
         await source.close()
     return report.as_json()
+
+
+def _kafka(bootstrap: str, tls: dict[str, str] | None) -> Kafka:
+    return Kafka(bootstrap, None if tls is None else Files(**{name: Path(path) for name, path in tls.items()}))
 
 
 def _end_with_parent() -> None:

@@ -18,6 +18,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from ops.kafka_clients import Kafka
 from ops.log_reader import partitions_of
 from ops.stack.errors import StackError
 from schemas import topics
@@ -63,8 +64,8 @@ class Source(Protocol):
 class KafkaSource:
     """Reads the broker. Raises StackError when it cannot be reached, refuses, or stands still for 30 s."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
         self._asking: AIOKafkaConsumer | None = None
         self._ends: dict[tuple[str, int], int] = {}
 
@@ -75,7 +76,7 @@ class KafkaSource:
         except (KafkaError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         if not found:
-            raise StackError(f"Kafka at {self._bootstrap} has no topic {topics.AUDIT}, or does not show it to us")
+            raise StackError(f"Kafka at {self._kafka} has no topic {topics.AUDIT}, or does not show it to us")
         return found
 
     async def end(self, topic: str, partition: int) -> int:
@@ -103,7 +104,7 @@ class KafkaSource:
                 if await consumer.position(tp) > before:
                     moved = time.monotonic()
                 elif time.monotonic() - moved > STALL_LIMIT:
-                    raise StackError(f"Kafka at {self._bootstrap} gave nothing of {topic} for {STALL_LIMIT:.0f} s")
+                    raise StackError(f"Kafka at {self._kafka} gave nothing of {topic} for {STALL_LIMIT:.0f} s")
                 records = [_of_kafka(one) for one in found if one.offset < end]
                 if records:
                     yield records
@@ -146,8 +147,7 @@ class KafkaSource:
             await consumer.stop()
 
     def _consumer(self, **options: int) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+        return self._kafka.consumer(
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=50,
@@ -161,7 +161,7 @@ class KafkaSource:
         return self._asking
 
     def _unreachable(self, error: BaseException) -> StackError:
-        return StackError(f"Kafka at {self._bootstrap} did not answer: {error!r}. Is the stack up? See: athena status")
+        return StackError(f"Kafka at {self._kafka} did not answer: {error!r}. Is the stack up? See: athena status")
 
 
 def _of_kafka(record: Any) -> LogRecord:

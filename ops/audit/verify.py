@@ -12,14 +12,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
-
 from ops.audit import rows
 from ops.audit.found import Broken, Report, place
 from ops.audit.merge import Merge, merge, missing
 from ops.audit.source import LogRecord, Source, fix_ends
 from ops.audit.walk import REQUEST, walk
 from ops.audit.witness import Witness
+from ops.postgres.clients import connect
 from schemas import topics
 from schemas.checkpoints import Checkpoint, partition_of
 from schemas.notes import VerifierKey
@@ -46,7 +45,7 @@ async def verify_at(dsn: str, source: Source, request_id: str | None, trust: Tru
     Raises:
         StackError, OSError, TimeoutError, asyncpg.PostgresError: the log or PostgreSQL cannot be reached.
     """
-    connection = await asyncpg.connect(dsn, timeout=CONNECT_TIME_OUT)
+    connection = await connect(dsn, timeout=CONNECT_TIME_OUT)
     try:
         return await verify(connection, source, request_id, trust, tick)
     finally:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import string
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 
@@ -65,8 +66,9 @@ def percentile(values: list[float], percent: float) -> float | None:
 class Load:
     """One load generator on one gateway."""
 
-    def __init__(self, gateway: str) -> None:
+    def __init__(self, gateway: str, trust: ssl.SSLContext | Literal[True] = True) -> None:
         self._base = gateway + "/api/v1"
+        self._trust = trust
         self._tokens: dict[str, str] = {}
         self._session: aiohttp.ClientSession | None = None
         self._refresher: asyncio.Task[None] | None = None
@@ -74,7 +76,7 @@ class Load:
     async def open(self) -> None:
         """Sign everybody in."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=CALL_TIME_OUT)
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._trust), timeout=aiohttp.ClientTimeout(total=CALL_TIME_OUT)
         )
         await self._sign_in()
         self._refresher = asyncio.create_task(self._refresh())

@@ -87,7 +87,7 @@ def _rules_of_the_bench(home: Home) -> Any:
 
 def _rules_in_force(home: Home) -> str:
     base = f"{home.endpoints()['gateway']}/api/v1"
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=30, verify=home.trust) as client:
         login = {"email": "admin@athena.test", "password": "athena-demo-2026"}
         token = client.post(f"{base}/auth/login", json=login).raise_for_status().json()["access_token"]
         answer = client.get(f"{base}/rules", headers={"Authorization": f"Bearer {token}"}).raise_for_status()
@@ -108,7 +108,7 @@ async def measure(home: Home, arguments: argparse.Namespace) -> dict[str, Any]:
     endpoints = home.endpoints()
     roots: dict[str, int] = {name: pid for name, pid in endpoints["pids"].items() if isinstance(pid, int)}
     roots |= {f"worker-{index}": pid for index, pid in enumerate(endpoints["pids"].get("workers", [])[1:], start=1)}
-    load = Load(endpoints["gateway"])
+    load = Load(endpoints["gateway"], home.trust)
     await load.open()
     count, lanes = arguments.n, arguments.c
     try:

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from ops.cli import audit, dead_letters, keys, processes, rules, simulate, stack, topics, users, work
+from ops.cli import audit, certs, dead_letters, keys, processes, rules, simulate, stack, topics, users, work
 from ops.cli.options import UNREACHABLE
 from ops.stack.errors import StackError
 
@@ -23,6 +23,7 @@ topics.add_to(app)
 rules.add_to(app)
 audit.add_to(app)
 users.add_to(app)
+certs.add_to(app)
 dead_letters.add_to(app)
 keys.add_to(app)
 work.add_to(app)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from ops.cli.options import DEFAULT_HOME, HomeOption
 from ops.stack.home import Home
+
+if TYPE_CHECKING:
+    from ops.settings import Settings
 
 projector = typer.Typer(help="Write the read side from the audit stream (one process).", rich_markup_mode=None)
 
@@ -20,17 +25,15 @@ def add_to(app: typer.Typer) -> None:
 def gateway() -> None:
     """Serve the HTTP API (one process)."""
     from gateway.main import run  # noqa: PLC0415 - each process imports only its own part
-    from ops.settings import load_settings  # noqa: PLC0415
 
-    run(load_settings())
+    run(_settings())
 
 
 def worker() -> None:
     """Decide commands (one process)."""
     from faust_app import run_worker  # noqa: PLC0415
-    from ops.settings import load_settings  # noqa: PLC0415
 
-    run_worker(load_settings())
+    run_worker(_settings())
 
 
 @projector.callback()
@@ -39,9 +42,8 @@ def run_projector(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     from faust_app import run_projector as run  # noqa: PLC0415
-    from ops.settings import load_settings  # noqa: PLC0415
 
-    run(load_settings())
+    run(_settings())
 
 
 @projector.command()
@@ -50,3 +52,14 @@ def rebuild(home: HomeOption = DEFAULT_HOME) -> None:
     from ops.rebuild import run  # noqa: PLC0415
 
     raise typer.Exit(run(Home(home)))
+
+
+def _settings() -> Settings:
+    """The settings; a process whose certificates cannot be used does not start."""
+    from ops.settings import load_settings  # noqa: PLC0415
+    from ops.tls.context import client_context  # noqa: PLC0415
+
+    settings = load_settings()
+    if settings.tls is not None:
+        client_context(settings.tls)
+    return settings

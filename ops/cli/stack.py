@@ -48,16 +48,21 @@ def up(
     demo_organisation: Annotated[
         bool, typer.Option("--seed/--no-seed", help="Fill a new home with the demo organisation.")
     ] = True,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="TLS with certificates on both sides of every line; a home keeps it.")
+    ] = False,
 ) -> None:
     """Start the whole product on this machine: Kafka, PostgreSQL, gateway, worker, projector."""
     from ops.stack.launch import launch  # noqa: PLC0415 - commands import what they use, so that --help is fast
     from ops.stack.supervisor import Options, run_supervisor  # noqa: PLC0415
 
     place = Home(home)
-    options = Options(port=port, workers=workers, seed=demo_organisation)
+    options = Options(port=port, workers=workers, seed=demo_organisation, tls=tls)
     if detach:
         if not launch(place, options, _say):
             _say(f"a stack is up on {place.path} already")
+            if tls and not place.tls:
+                _say(f"it has no TLS: stop it first: athena down --home {place.path}")
         _print_addresses(place)
         return
     code = run_supervisor(place, options, _say, lambda: _print_addresses(place, foreground=True))
@@ -89,6 +94,8 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
         for name, process in found["processes"].items():
             life = f"pid {process['pid']}, {process['rss_mb']} MB, up {process['up_s']} s" if process["up"] else "down"
             print(f"  {name:<12} {life}, restarts {process['restarts']}")
+        if ends := found["certificates"]:
+            print(f"  certificates  {ends['days_left']:.0f} days left ({ends['name']} ends first)")
     living = [process["up"] for process in found["processes"].values()]
     if not any(living):
         raise typer.Exit(UNREACHABLE)

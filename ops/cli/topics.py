@@ -31,9 +31,9 @@ def topics(
     from ops.topics import TopicsDiffer, ensure, verify  # noqa: PLC0415
 
     if "ATHENA_KAFKA_BOOTSTRAP" not in os.environ:
-        os.environ.update(Home(home).environment("worker"))
+        os.environ.update(Home(home).environment("owner"))
     settings = load_settings()
-    where = (settings.kafka_bootstrap, settings.partitions, settings.replication_factor)
+    where = (settings.kafka, settings.partitions, settings.replication_factor)
     differences = []
     if check:
         differences = asyncio.run(verify(*where))

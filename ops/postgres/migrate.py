@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
+from ops.postgres.clients import connect
 from ops.settings import load_settings
 from ops.stack.errors import StackError
 
@@ -78,7 +79,7 @@ async def migrate(dsn: str, folder: Path = FOLDER) -> None:
             or a statement failed; that file left nothing.
     """
     migrations = load(folder)
-    connection = await asyncpg.connect(dsn, timeout=CONNECT_TIME_OUT)
+    connection = await connect(dsn, timeout=CONNECT_TIME_OUT)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK, timeout=LOCK_TIME_OUT)
         await connection.execute(_REGISTER, timeout=LOCK_TIME_OUT)
@@ -118,4 +119,4 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(migrate(load_settings().database_url.get_secret_value()))
+    asyncio.run(migrate(load_settings().dsn))

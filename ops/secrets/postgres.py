@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import structlog
 
+from ops.postgres import clients
 from ops.secrets import metrics
 from ops.secrets.secret import BadSecret, Secret
+from ops.tls.context import Files
 
 log = structlog.get_logger(__name__)
 
@@ -26,19 +28,20 @@ def check_url(text: str) -> None:
         raise BadSecret("it is no URL like postgresql://user:password@host:port/database") from None
 
 
-async def connect(dsn: str | Secret, **options: Any) -> asyncpg.Connection:
-    """A connection by the DSN, or by the secret that holds it; `options` and errors are those of `asyncpg.connect`.
+async def connect(dsn: str | Secret, tls: Files | None = None, **options: Any) -> asyncpg.Connection:
+    """A connection by the DSN, or by the secret that holds it, with our certificate where the DSN names none itself; `options`
+    and errors are those of `asyncpg.connect`.
 
     Where PostgreSQL refuses the login of a DSN that was changed, the one before is tried: so it does not matter whether the
     password is changed in PostgreSQL first or in the secret.
     """
     dsns = dsn.texts() if isinstance(dsn, Secret) else (dsn,)
     try:
-        return await asyncpg.connect(dsns[0], **options)
+        return await clients.connect(clients.with_tls(dsns[0], tls), **options)
     except _LOGIN_REFUSED:
         if len(dsns) == 1:
             raise
-    connection = await asyncpg.connect(dsns[1], **options)
+    connection = await clients.connect(clients.with_tls(dsns[1], tls), **options)
     metrics.LOGIN_FALLBACKS.inc()
     log.warning("PostgreSQL refuses the new login; the former one was used", setting=getattr(dsn, "name", ""))
     return connection

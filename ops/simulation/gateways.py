@@ -16,6 +16,7 @@ from gateway.http.call import Call
 from gateway.http.problems import unavailable
 from gateway.streams.issued import Issued
 from gateway.streams.outcomes import Outcomes
+from ops.kafka_clients import Kafka
 from ops.simulation.broker import Broker, Row
 from ops.simulation.database import MemoryDatabase
 from ops.simulation.loop import VirtualLoop
@@ -177,7 +178,7 @@ class Gateway:
         self.catalog = Catalog()
         self.follow(1_000_000)
         self._consumers: list[SimulatedConsumer] = []
-        self.outcomes = Outcomes("", PARTITIONS, self._consumer)
+        self.outcomes = Outcomes(Kafka(""), PARTITIONS, self._consumer)
         self.issued = NotingIssued(self._database, self._broker)
         self.producer = SimulatedProducer(self._broker, self._loop, self._network, self._rng, self._faults)
         self.services: Any = SimpleNamespace(

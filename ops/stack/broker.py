@@ -17,6 +17,7 @@ from ops.stack.child import Spec
 from ops.stack.errors import StackError
 from ops.stack.home import Home
 from ops.stack.identity import Identity
+from ops.tls.install import folder_of
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONFIGURATION = CHECKOUT / "ops" / "kafka"
@@ -46,7 +47,11 @@ def prepare(home: Home, servers: Path, identity: Identity) -> Spec:
         folder.mkdir(mode=0o700, exist_ok=True)
         identity.own(folder)
     libraries = _libraries(servers, identity)
-    extra = via.listeners(home, via.ways(via.KAFKA)) + _extra_properties()
+    extra = via.listeners(home, via.ways(via.KAFKA))
+    if home.tls:
+        template = Template((CONFIGURATION / "tls.properties").read_text(encoding="utf-8"))
+        extra += template.substitute(folder=folder_of(servers))
+    extra += _extra_properties()
     for file in configure(root, home.port("kafka"), home.port("kafka-controller"), extra):
         identity.own(file)
     options = shlex.split(os.environ.get("ATHENA_KAFKA_JVM", DEFAULT_JVM))

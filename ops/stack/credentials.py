@@ -21,7 +21,9 @@ CHECKPOINT_KEY = "checkpoint-key.pem"
 
 
 def create_missing(home: Home) -> None:
-    """Make the secrets that the home lacks: database passwords, the token signing key, the cursor key, the checkpoints' key."""
+    """Make the secrets that the home lacks: database passwords, the token signing key, the cursor key, the checkpoints' key, the
+    certificates.
+    """
     for role in ROLES.values():
         name = f"password-{role}"
         if not home.secret(name).exists():
@@ -30,6 +32,7 @@ def create_missing(home: Home) -> None:
         home.write_secret(CURSOR_KEY, secrets.token_urlsafe(48))
     if not home.secret(TOKEN_KEYS).exists():
         home.write_secret(TOKEN_KEYS, json.dumps([new_token_key()]))
+    home.certificates.create_missing()
     if not home.secret(CHECKPOINT_KEY).exists():
         home.write_secret(CHECKPOINT_KEY, new_checkpoint_key())
         home.vkeys_file.unlink(missing_ok=True)

@@ -13,8 +13,9 @@ import psutil
 
 from ops.stack.child import Spec
 from ops.stack.errors import StackError
-from ops.stack.home import LOOPBACK, SUPERUSER, Home
+from ops.stack.home import DATABASE, LOOPBACK, ROLES, SUPERUSER, Home
 from ops.stack.identity import Identity
+from ops.tls.install import folder_of, put
 
 # The kernel's limit for the path of a unix socket, less the name that PostgreSQL gives the socket.
 LONGEST_SOCKET_FOLDER = 107 - len("/.s.PGSQL.65535")
@@ -35,7 +36,7 @@ def prepare(home: Home, servers: Path, identity: Identity) -> Spec:
     if not (data / "PG_VERSION").exists():
         _initdb(home, programs, servers, identity, environment)
     _clear_lock(data)
-    options = {
+    options: dict[str, str] = {
         "port": str(home.port("postgres")),
         "listen_addresses": LOOPBACK,
         "unix_socket_directories": str(servers) if len(str(servers)) <= LONGEST_SOCKET_FOLDER else "",
@@ -43,11 +44,37 @@ def prepare(home: Home, servers: Path, identity: Identity) -> Spec:
         "log_timezone": "UTC",
         "jit": "off",
     }
+    if home.tls:
+        options |= _tls(servers, identity)
     command = [str(programs / "postgres"), "-D", str(data)]
     for name, value in options.items():
         command += ["-c", f"{name}={value}"]
     # SIGINT is PostgreSQL's fast shutdown; on SIGTERM it would wait for its clients.
     return Spec("postgres", tuple(command), environment, cwd=servers, identity=identity, stop_signal=signal.SIGINT)
+
+
+def _tls(servers: Path, identity: Identity) -> dict[str, str]:
+    """Who shows no certificate of ours gets no further than the handshake, and each only into its own role."""
+    folder = folder_of(servers)
+    roles = "".join(f"athena {service} {role}\n" for service, role in ROLES.items())
+    put(folder / "pg_ident.conf", roles.encode(), identity)
+    lines = [
+        f"hostssl {database} {role} {address} cert map=athena\n"
+        for database, role in ((DATABASE, "all"), ("all", SUPERUSER))
+        for address in ("127.0.0.1/32", "::1/128")
+    ]
+    put(folder / "pg_hba.conf", "".join(lines).encode(), identity)
+    return {
+        "ssl": "on",
+        "ssl_min_protocol_version": "TLSv1.2",
+        "ssl_ca_file": str(folder / "ca.pem"),
+        "ssl_cert_file": str(folder / "postgres.pem"),
+        "ssl_key_file": str(folder / "postgres.pem"),
+        "hba_file": str(folder / "pg_hba.conf"),
+        "ident_file": str(folder / "pg_ident.conf"),
+        # The socket has no TLS; nobody needs it.
+        "unix_socket_directories": "",
+    }
 
 
 def find_programs(data: Path) -> Path:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
+import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
+from ops.kafka_clients import Kafka
+from ops.postgres.clients import with_tls
 from ops.stack.errors import StackError
 from ops.stack.records import read_json, write_json, write_text
+from ops.tls.context import Files, trusting
+from ops.tls.store import Certificates
 
 DEFAULT_HOME = ".athena"
 LOOPBACK = "127.0.0.1"
@@ -45,6 +50,7 @@ class Home:
         self.secrets = self.path / "secrets"
         self.logs = self.path / "logs"
         self.data = self.path / "data"
+        self.certificates = Certificates(self.path / "certs")
         #: The verifier keys of the checkpoints, one a line: for everybody to keep.
         self.vkeys_file = self.path / "checkpoint-vkeys"
 
@@ -58,7 +64,7 @@ class Home:
     # What was chosen once and is kept, so that a restart has the same addresses.
 
     def choices(self) -> dict[str, Any]:
-        """What this home decided: `ports`, `partitions`, `servers`, `cluster_id`, `workers`, `seeded`, `installation`."""
+        """What this home decided: `ports`, `partitions`, `servers`, `cluster_id`, `workers`, `seeded`, `installation`, `tls`."""
         return read_json(self.choices_file)
 
     def choose(self, **values: Any) -> dict[str, Any]:
@@ -101,14 +107,30 @@ class Home:
         return str(self.choices().get("installation", "athena.local"))
 
     @property
-    def kafka(self) -> str:
-        """host:port of the broker."""
-        return f"{LOOPBACK}:{self.port('kafka')}"
+    def kafka(self) -> Kafka:
+        """The broker as the tools reach it."""
+        return Kafka(f"{LOOPBACK}:{self.port('kafka')}", self.files("owner"))
 
     @property
     def gateway(self) -> str:
         """Base URL of the gateway."""
-        return f"http://{LOOPBACK}:{self.port('gateway')}"
+        return f"{'https' if self.tls else 'http'}://{LOOPBACK}:{self.port('gateway')}"
+
+    # Certificates.
+
+    @property
+    def tls(self) -> bool:
+        """Whether this stack speaks TLS on every line (`athena up --tls`)."""
+        return bool(self.choices().get("tls", False))
+
+    @property
+    def trust(self) -> ssl.SSLContext | Literal[True]:
+        """What an HTTP client takes as `verify` (httpx) or `ssl` (aiohttp): whom it believes to be the gateway."""
+        return trusting(self.certificates.ca) if self.tls else True
+
+    def files(self, service: str) -> Files | None:
+        """A service's certificate and whom it believes; None where this stack has plain lines."""
+        return self.certificates.files(service) if self.tls else None
 
     def metrics(self, process: str, index: int = 0) -> str:
         """URL of a process's Prometheus endpoint."""
@@ -139,14 +161,16 @@ class Home:
                 f"The home {self.path} has no password for {role}. Start it: athena up --home {self.path}"
             ) from None
 
-    def database_url(self, process: str, address: str | None = None) -> str:
-        """The PostgreSQL URL, password included, of a process's role (`owner` and `superuser` too); never log it.
+    def database_url(self, process: str, address: str | None = None, database: str = DATABASE) -> str:
+        """The PostgreSQL URL, with password or certificate, of a process's role (`owner` and `superuser` too); never log it.
 
         `address` is host:port where it is not the server's own.
         """
         role = ROLES[process]
         place = address or f"{LOOPBACK}:{self.port('postgres')}"
-        return f"postgresql://{role}:{quote(self.password(role))}@{place}/{DATABASE}"
+        files = self.files(process)
+        login = role if files else f"{role}:{quote(self.password(role))}"
+        return with_tls(f"postgresql://{login}@{place}/{database}", files)
 
     # What each process is told.
 
@@ -161,7 +185,7 @@ class Home:
         choices = self.choices()
         values = {
             "ATHENA_HOME": str(self.path),
-            "ATHENA_KAFKA_BOOTSTRAP": self.kafka,
+            "ATHENA_KAFKA_BOOTSTRAP": self.kafka.bootstrap,
             "ATHENA_PARTITIONS": str(choices.get("partitions", 4)),
             "ATHENA_REPLICATION_FACTOR": "1",
             "ATHENA_GATEWAY_HOST": LOOPBACK,
@@ -170,6 +194,8 @@ class Home:
             "ATHENA_INSTANCE_ID": process_name(process, index),
             "ATHENA_INSTALLATION": self.installation,
         }
+        if self.tls:
+            values |= self._certificates_of(process)
         if process in ROLES:
             values["ATHENA_DATABASE_URL_FILE"] = str(self.secret(f"database-url-{process}"))
         if process in TOKEN_HOLDERS:
@@ -184,6 +210,14 @@ class Home:
             values["ATHENA_METRICS_HOST"] = LOOPBACK
             values["ATHENA_METRICS_PORT"] = str(ports[metrics_port_name(process, index)])
         return values
+
+    def _certificates_of(self, process: str) -> dict[str, str]:
+        files = self.certificates.files(process)
+        values = {"ATHENA_TLS_CA": files.ca, "ATHENA_TLS_CERT": files.cert, "ATHENA_TLS_KEY": files.key}
+        if process == "gateway":
+            https = self.certificates.files("gateway-https")
+            values |= {"ATHENA_GATEWAY_TLS_CERT": https.cert, "ATHENA_GATEWAY_TLS_KEY": https.key}
+        return {name: str(path) for name, path in values.items()}
 
 
 def new_installation() -> str:

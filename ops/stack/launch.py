@@ -34,7 +34,7 @@ def launch(home: Home, options: Options, say: Callable[[str], None]) -> bool:
 
 def is_healthy(home: Home) -> bool:
     """Whether the home's gateway says that it is ready."""
-    return status_of(f"{home.gateway}/readyz", 5.0) == 200
+    return status_of(f"{home.gateway}/readyz", 5.0, home.trust) == 200
 
 
 def _spawn(home: Home, options: Options) -> subprocess.Popen[bytes]:
@@ -46,6 +46,8 @@ def _spawn(home: Home, options: Options) -> subprocess.Popen[bytes]:
         command += ["--workers", str(options.workers)]
     if not options.seed:
         command.append("--no-seed")
+    if options.tls:
+        command.append("--tls")
     with (home.logs / "up.log").open("ab") as log:
         return subprocess.Popen(
             command,

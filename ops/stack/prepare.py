@@ -12,6 +12,8 @@ import time
 
 import asyncpg
 
+from ops import kafka_acls
+from ops.postgres.clients import connect
 from ops.postgres.migrate import migrate
 from ops.stack.errors import StackError
 from ops.stack.home import DATABASE, ROLES, SUPERUSER, Home
@@ -33,7 +35,7 @@ async def prepare(home: Home) -> None:
 
 
 async def _database(home: Home) -> None:
-    connection = await _connect(home.database_url("superuser").removesuffix(DATABASE) + "postgres")
+    connection = await _connect(home.database_url("superuser", database="postgres"))
     try:
         # A statement that fails must not take a password into the server's log.
         await connection.execute("SET log_min_error_statement TO panic")
@@ -58,7 +60,7 @@ async def _connect(url: str) -> asyncpg.Connection:
     deadline = time.monotonic() + SERVER_TIME_OUT
     while True:
         try:
-            return await asyncpg.connect(url, timeout=5)
+            return await connect(url, timeout=5)
         except (OSError, asyncpg.CannotConnectNowError, TimeoutError) as error:
             if time.monotonic() > deadline:
                 raise StackError(f"PostgreSQL did not answer within {SERVER_TIME_OUT:.0f} s: {error}") from error
@@ -67,6 +69,8 @@ async def _connect(url: str) -> asyncpg.Connection:
 
 async def _topics(home: Home) -> None:
     await ensure(home.kafka, int(home.choices()["partitions"]), 1)
+    if home.tls:
+        await kafka_acls.apply(home.kafka)
 
 
 def main() -> int:

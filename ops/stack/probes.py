@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
+from typing import Literal
 from urllib.parse import urlsplit
 
 
-def status_of(url: str, seconds: float = 2.0) -> int | None:
-    """The HTTP status that the URL answers with within `seconds`; None when nothing answers."""
+def status_of(url: str, seconds: float = 2.0, trust: ssl.SSLContext | Literal[True] = True) -> int | None:
+    """The HTTP status that the URL answers with within `seconds`; None when nothing answers that is believed."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
+    if parts.scheme == "https":
+        context = None if trust is True else trust
+        connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=seconds, context=context)
     try:
         connection.request("GET", parts.path or "/")
         return connection.getresponse().status

@@ -16,7 +16,8 @@ EXPECTED = ("kafka", "postgres", "gateway", "worker", "projector")
 
 
 def look(home: Home) -> dict[str, Any]:
-    """`{"home", "state", "ready", "gateway", "processes": {name: {"up", "pid", "rss_mb", "up_s", "restarts"}}}`."""
+    """`{"home", "state", "ready", "gateway", "processes": {name: {"up", "pid", "rss_mb", "up_s", "restarts"}},
+    "certificates"}`; the last is the `name` and `days_left` of the certificate that ends first, None with plain lines."""
     state = State.read(home) or State(state="stopped")
     gateway = home.gateway if "gateway" in home.choices().get("ports", {}) else None
     # A worker between two lives is in no list of children, and is missed all the same.
@@ -26,13 +27,16 @@ def look(home: Home) -> dict[str, Any]:
     processes = {name: _describe(state.children.get(name), state.restarts.get(name, 0)) for name in names}
     supervised = state.supervisor is not None and state.supervisor.alive()
     processes["supervisor"] = _describe(state.supervisor if supervised else None, 0)
-    ready = gateway is not None and processes["gateway"]["up"] and status_of(f"{gateway}/readyz", 5.0) == 200
+    ready = (
+        gateway is not None and processes["gateway"]["up"] and status_of(f"{gateway}/readyz", 5.0, home.trust) == 200
+    )
     return {
         "home": str(home.path),
         "state": state.state if supervised else "stopped",
         "ready": ready,
         "gateway": gateway,
         "processes": processes,
+        "certificates": home.certificates.ends_soonest() if home.tls else None,
     }
 
 

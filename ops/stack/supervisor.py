@@ -20,6 +20,7 @@ from ops.stack.identity import Identity, place_servers, server_identity
 from ops.stack.probes import gauge_of, status_of
 from ops.stack.processes import Process
 from ops.stack.state import State, locked, stop_children
+from ops.tls.install import install
 
 READY_TIME_OUT = 120.0
 SEED_TIME_OUT = 90.0
@@ -38,6 +39,8 @@ class Options:
     port: int | None = None
     workers: int | None = None
     seed: bool = True
+    #: Kept in the home; False keeps what it has.
+    tls: bool = False
 
 
 class Supervisor:
@@ -92,6 +95,10 @@ class Supervisor:
         if notice:
             self._step(notice)
         credentials.create_missing(self.home)
+        if self.home.tls:
+            if renewed := self.home.certificates.renew_ending():
+                self._step(f"certificates that would have ended soon were made anew: {', '.join(renewed)}")
+            install(self.home.certificates, servers, identity)
         credentials.write_database_urls(self.home)
         began = time.monotonic()
         async with asyncio.timeout_at(asyncio.get_running_loop().time() + READY_TIME_OUT):
@@ -117,7 +124,8 @@ class Supervisor:
         workers = self.options.workers or _workers_wanted() or int(choices.get("workers", 1))
         partitions = choices.get("partitions") or int(os.environ.get("ATHENA_PARTITIONS", EMBEDDED_PARTITIONS))
         installation = choices.get("installation") or os.environ.get("ATHENA_INSTALLATION") or new_installation()
-        self.home.choose(workers=workers, partitions=partitions, installation=installation)
+        tls = self.options.tls or self.home.tls
+        self.home.choose(workers=workers, partitions=partitions, installation=installation, tls=tls)
         numbered = [(name, index) for name in APPLICATION for index in range(workers if name == "worker" else 1)]
         names = ["gateway", "kafka", "kafka-controller", "postgres", *map(via.port_name, via.ways(via.KAFKA))]
         for notice in ports.assign(
@@ -192,7 +200,7 @@ class Supervisor:
 
     def _not_ready(self) -> str | None:
         """The first of our processes that does not work yet, None when all do."""
-        if status_of(f"{self.home.gateway}/readyz") != 200:
+        if status_of(f"{self.home.gateway}/readyz", trust=self.home.trust) != 200:
             return "gateway"
         for name, child in self.children.items():
             process = name.partition("-")[0]
@@ -237,7 +245,7 @@ class Supervisor:
         self.home.write_endpoints(
             {
                 "gateway": self.home.gateway,
-                "kafka": self.home.kafka,
+                "kafka": self.home.kafka.bootstrap,
                 "postgres": self.home.database_url("superuser"),
                 "metrics": {name: self.home.metrics(name) for name in reversed(APPLICATION)},
                 "pids": pids,

@@ -41,15 +41,19 @@ def port_name(process: str) -> str:
 
 
 def listeners(home: Home, found: Mapping[str, str]) -> str:
-    """Broker properties that add a listener for each process; they replace those of `ops/kafka/server.properties`."""
-    if not found:
+    """Broker properties that add a listener for each process; they replace those of `ops/kafka/server.properties`.
+
+    Where the home has TLS, every listener has it, the controller's included.
+    """
+    if not found and not home.tls:
         return ""
+    protocol = "SSL" if home.tls else "PLAINTEXT"
     names = {process: process.upper().replace("-", "_") for process in found}
-    own = f"PLAINTEXT://{LOOPBACK}:{home.port('kafka')}"
+    own = f"{protocol}://{LOOPBACK}:{home.port('kafka')}"
     bound = [own, f"CONTROLLER://{LOOPBACK}:{home.port('kafka-controller')}"]
     bound += [f"{name}://{LOOPBACK}:{home.port(port_name(process))}" for process, name in names.items()]
     told = [own, *(f"{names[process]}://{address}" for process, address in found.items())]
-    protocols = [f"{name}:PLAINTEXT" for name in ("PLAINTEXT", "CONTROLLER", *names.values())]
+    protocols = [f"{name}:{protocol}" for name in (protocol, "CONTROLLER", *names.values())]
     return (
         f"listeners={','.join(bound)}\n"
         f"advertised.listeners={','.join(told)}\n"

@@ -7,8 +7,9 @@ import uuid
 from typing import Any, get_args
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
+from ops.kafka_clients import Kafka
 from ops.log_reader import partitions_of
 from ops.seed import rules_text
 from schemas import topics
@@ -112,9 +113,9 @@ def _reference(name: str, kind: str, facts: dict[str, Any]) -> tuple[str, str, d
     return topics.REFERENCE_COMMANDS, f"{kind}:{body['entity_id']}", body
 
 
-async def _outcomes(bootstrap: str, sent: list[tuple[str, bytes, bytes]], waiting: set[str]) -> dict[str, str]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=50)
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True)
+async def _outcomes(kafka: Kafka, sent: list[tuple[str, bytes, bytes]], waiting: set[str]) -> dict[str, str]:
+    consumer = kafka.consumer(enable_auto_commit=False, fetch_max_wait_ms=50)
+    producer = kafka.producer(enable_idempotence=True)
     found: dict[str, str] = {}
     await consumer.start()
     await producer.start()

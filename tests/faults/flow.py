@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from ops.stack.home import Home
@@ -114,7 +114,7 @@ class Flow:
             await asyncio.sleep(0.2)
 
     async def _audit_ends(self) -> dict[int, int]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._home.kafka, enable_auto_commit=False)
+        consumer = self._home.kafka.consumer(enable_auto_commit=False)
         try:
             await consumer.start()
             assigned = [TopicPartition(topics.AUDIT, number) for number in range(self._partitions)]
@@ -169,8 +169,7 @@ class Flow:
         names = (topics.OUTCOMES, topics.COMMANDS)
         assigned = [TopicPartition(name, number) for name in names for number in range(self._partitions)]
         while True:
-            consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._home.kafka,
+            consumer = self._home.kafka.consumer(
                 enable_auto_commit=False,
                 fetch_max_wait_ms=100,
                 request_timeout_ms=5000,

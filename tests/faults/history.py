@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
 from agents.barrier import process
@@ -25,6 +24,7 @@ from agents.ports import Incoming, Output
 from agents.requests import REQUESTS, WINDOWS, RequestShard
 from agents.rules_in_force import RulesInForce
 from agents.topology import TABLES
+from ops.kafka_clients import Kafka
 from ops.reference import ReferenceFollower
 from schemas import topics
 from schemas.catalog import Catalog
@@ -255,16 +255,12 @@ def templates(catalog: Catalog, seed: int) -> list[Template]:
     return [template(catalog, rules, dice, end, now_ms) for end in ends]
 
 
-def fill(
-    bootstrap: str, partitions: int, requests: int, versions: int = 1, seed: int = 1, processes: int = 2
-) -> Filled:
+def fill(kafka: Kafka, partitions: int, requests: int, versions: int = 1, seed: int = 1, processes: int = 2) -> Filled:
     """Write `requests` requests, the last `versions` versions of each. Nobody else may write to the changelogs meanwhile."""
     began = time.monotonic()
-    stories = asyncio.run(_stories(bootstrap, seed))
+    stories = asyncio.run(_stories(kafka, seed))
     shares = [(requests + number) // processes for number in range(processes)]
-    jobs = [
-        (bootstrap, partitions, stories, share, versions, seed * 1000 + number) for number, share in enumerate(shares)
-    ]
+    jobs = [(kafka, partitions, stories, share, versions, seed * 1000 + number) for number, share in enumerate(shares)]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         parts = pool.starmap_async(_fill, jobs).get(timeout=1800)
     whole = Filled(seconds=time.monotonic() - began)
@@ -277,8 +273,8 @@ def fill(
     return whole
 
 
-async def _stories(bootstrap: str, seed: int) -> list[Template]:
-    follower = ReferenceFollower(bootstrap)
+async def _stories(kafka: Kafka, seed: int) -> list[Template]:
+    follower = ReferenceFollower(kafka)
     await follower.start()
     try:
         return templates(follower.catalog, seed)
@@ -286,9 +282,9 @@ async def _stories(bootstrap: str, seed: int) -> list[Template]:
         await follower.stop()
 
 
-def _fill(bootstrap: str, partitions: int, stories: list[Template], requests: int, versions: int, seed: int) -> Filled:
+def _fill(kafka: Kafka, partitions: int, stories: list[Template], requests: int, versions: int, seed: int) -> Filled:
     async def run() -> Filled:
-        return await _Filler(bootstrap, partitions, versions, seed).run(stories, requests)
+        return await _Filler(kafka, partitions, versions, seed).run(stories, requests)
 
     return asyncio.run(run())
 
@@ -296,10 +292,8 @@ def _fill(bootstrap: str, partitions: int, stories: list[Template], requests: in
 class _Filler:
     """One process' share."""
 
-    def __init__(self, bootstrap: str, partitions: int, versions: int, seed: int) -> None:
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap, acks=1, max_batch_size=BATCH_BYTES, max_request_size=4 * BATCH_BYTES
-        )
+    def __init__(self, kafka: Kafka, partitions: int, versions: int, seed: int) -> None:
+        self._producer = kafka.producer(acks=1, max_batch_size=BATCH_BYTES, max_request_size=4 * BATCH_BYTES)
         self._partitions = partitions
         self._versions = versions
         self._dice = random.Random(seed)

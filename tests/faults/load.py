@@ -52,6 +52,7 @@ class Load:
         settled_within: float = SETTLED_WITHIN,
     ) -> None:  # fmt: skip
         self._base = f"{home.gateway}/api/v1"
+        self._trust = home.trust
         self._left = commands
         self._pause = 0.0 if rate is None else 1.0 / rate
         self._settled_within = settled_within
@@ -67,7 +68,7 @@ class Load:
 
     async def __aenter__(self) -> Load:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=CALL_TIME_OUT)
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._trust), timeout=aiohttp.ClientTimeout(total=CALL_TIME_OUT)
         )
         return self
 

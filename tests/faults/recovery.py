@@ -41,6 +41,7 @@ from agents.kafka_log import FENCE_KEY
 from agents.requests import REQUESTS
 from agents.rocks import CACHE_BYTES, options
 from agents.storage_metrics import FILES, MEMORY
+from ops.kafka_clients import Kafka
 from ops.stack.state import State
 from schemas import topics
 from schemas.envelope import derived_id
@@ -313,12 +314,11 @@ def _read_only(path: Path, partitions: int) -> Iterator[rocksdict.Rdict]:
 class _outcomes:  # noqa: N801 - used like a function
     """A consumer of all partitions of the outcomes."""
 
-    def __init__(self, bootstrap: str, partitions: int) -> None:
-        self._bootstrap, self._partitions = bootstrap, partitions
+    def __init__(self, kafka: Kafka, partitions: int) -> None:
+        self._kafka, self._partitions = kafka, partitions
 
     async def __aenter__(self) -> AIOKafkaConsumer:
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+        self._consumer = self._kafka.consumer(
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,

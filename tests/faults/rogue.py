@@ -7,9 +7,10 @@ import os
 import random
 from collections.abc import Sequence
 
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+from aiokafka import ConsumerRecord
 from aiokafka.structs import RecordMetadata
 
+from ops.kafka_clients import Kafka
 from schemas import topics
 
 SEND_TIME_OUT = 30.0
@@ -33,8 +34,8 @@ JUNK = (
 class Rogue:
     """`bad` are the places, (partition, offset), of the records that no worker can decide."""
 
-    def __init__(self, bootstrap: str, dice: random.Random) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: Kafka, dice: random.Random) -> None:
+        self._kafka = kafka
         self._dice = dice
         self.bad: set[tuple[int, int]] = set()
 
@@ -84,7 +85,7 @@ class Rogue:
         self.bad |= {(one.partition, one.offset) for one in sent}
 
     async def _send(self, rows: list[tuple[bytes | None, bytes | None, list[tuple[str, bytes]], int]], spaced: float = 0.0) -> list[RecordMetadata]:  # fmt: skip  # noqa: E501
-        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all", max_request_size=4 << 20)
+        producer = self._kafka.producer(acks="all", max_request_size=4 << 20)
         await producer.start()
         try:
             async with asyncio.timeout(SEND_TIME_OUT):

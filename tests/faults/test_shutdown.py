@@ -13,7 +13,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
 from ops.stack.home import Home
 from ops.stack.state import State
@@ -68,7 +67,7 @@ async def undone(home: Home) -> dict[int, tuple[int, int]]:
         body = orjson.loads(record.value)
         if body["request_id"] is not None:
             decided[body["partition"]] = max(decided.get(body["partition"], 0), body["offset"] + 1)
-    admin = AIOKafkaAdminClient(bootstrap_servers=home.kafka)
+    admin = home.kafka.admin()
     await admin.start()
     try:
         found = await admin.list_consumer_group_offsets(topics.WORKER_GROUP)

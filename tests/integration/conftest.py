@@ -54,3 +54,10 @@ def edge(stack: stacks.Stack) -> Iterator[gateways.Gateway]:
         ATHENA_RATE_SIGN_IN_BURST="3",
     ) as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="session")
+def protected() -> Iterator[stacks.Stack]:
+    """A stack with certificates on every line; for tests of the xdist group `tls` alone."""
+    with stacks.own("--tls", ATHENA_RATE_LIMITS="off") as own:
+        yield own

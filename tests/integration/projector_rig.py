@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
+from ops.kafka_clients import Kafka
 from ops.stack import broker, credentials, database, ports
 from ops.stack.child import Spec
 from ops.stack.home import Home
@@ -207,8 +208,8 @@ def servers() -> Iterator[Rig]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _send(bootstrap: str, pairs: list[tuple[bytes, bytes]]) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, acks="all", linger_ms=2)
+async def _send(kafka: Kafka, pairs: list[tuple[bytes, bytes]]) -> None:
+    producer = kafka.producer(enable_idempotence=True, acks="all", linger_ms=2)
     async with asyncio.timeout(60):
         await producer.start()
         try:
@@ -221,8 +222,8 @@ async def _send(bootstrap: str, pairs: list[tuple[bytes, bytes]]) -> None:
             await producer.stop()
 
 
-async def _ends(bootstrap: str) -> dict[int, int]:
-    consumer = AIOKafkaConsumer(topics.AUDIT, bootstrap_servers=bootstrap, enable_auto_commit=False)
+async def _ends(kafka: Kafka) -> dict[int, int]:
+    consumer = kafka.consumer(topics.AUDIT, enable_auto_commit=False)
     await consumer.start()
     try:
         partitions = [TopicPartition(topics.AUDIT, number) for number in consumer.partitions_for_topic(topics.AUDIT)]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
 from agents.checkpointer.growth import Growth
 from agents.checkpointer.kept import Keeper
@@ -19,6 +19,7 @@ from agents.fencing import FencedProducer
 from ops.audit.found import Report
 from ops.audit.source import KafkaSource
 from ops.audit.verify import Trust, verify_at
+from ops.kafka_clients import Kafka
 from ops.stack import credentials
 from schemas import topics
 from schemas.audit import GENESIS
@@ -172,8 +173,8 @@ def test_the_projector_goes_on_when_the_log_contradicts_a_checkpoint(rig: Rig) -
     assert not [record for record in published(rig) if record.partition == 2], "signed anew"
 
 
-async def _remove(kafka: str, partition: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+async def _remove(kafka: Kafka, partition: int) -> None:
+    admin = kafka.admin()
     await admin.start()
     try:
         await admin.delete_records({TopicPartition(topics.CHECKPOINTS, partition): RecordsToDelete(-1)})
@@ -181,7 +182,7 @@ async def _remove(kafka: str, partition: int) -> None:
         await admin.close()
 
 
-async def _publish(kafka: str, record: CheckpointRecord) -> None:
+async def _publish(kafka: Kafka, record: CheckpointRecord) -> None:
     producer = FencedProducer(kafka, f"{topics.CHECKPOINTER_GROUP}-0")
     await producer.claim([(topics.CHECKPOINTS, 0)])
     await producer.append(topics.CHECKPOINTS, 0, [(b"x", record.model_dump_json().encode(), [])])
@@ -196,8 +197,8 @@ def test_an_ordinary_writer_cannot_lead_it_astray(rig: Rig) -> None:
         assert "no checkpoint at offset" in one.log.read_text()
 
 
-async def _garbage(kafka: str) -> Any:
-    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all")
+async def _garbage(kafka: Kafka) -> Any:
+    producer = kafka.producer(acks="all")
     await producer.start()
     try:
         return await producer.send_and_wait(topics.CHECKPOINTS, GENESIS.encode(), partition=1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
 from schemas import topics
 from tests import invariants
@@ -41,7 +41,7 @@ def send(
     """Append one record; its (partition, offset)."""
 
     async def run() -> tuple[int, int]:
-        producer = AIOKafkaProducer(bootstrap_servers=own.kafka, acks="all", max_request_size=5_000_000)
+        producer = own.kafka.producer(acks="all", max_request_size=5_000_000)
         await producer.start()
         try:
             sent = await producer.send_and_wait(topic, value, key=key, partition=partition, headers=headers or [])
@@ -56,7 +56,7 @@ def at(own: Stack, topic: str, partition: int, offset: int) -> Any:
     """The record there."""
 
     async def run() -> Any:
-        consumer = AIOKafkaConsumer(bootstrap_servers=own.kafka, max_partition_fetch_bytes=5_000_000)
+        consumer = own.kafka.consumer(max_partition_fetch_bytes=5_000_000)
         await consumer.start()
         try:
             tp = TopicPartition(topic, partition)
@@ -97,7 +97,7 @@ def letter_of(own: Stack, topic: str, partition: int, offset: int) -> dict[str, 
 
 def reference_end(own: Stack) -> int:
     async def run() -> int:
-        consumer = AIOKafkaConsumer(bootstrap_servers=own.kafka)
+        consumer = own.kafka.consumer()
         await consumer.start()
         try:
             tp = TopicPartition(topics.REFERENCE, 0)

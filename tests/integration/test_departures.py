@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from schemas import topics
 from schemas.commands import Approve
@@ -123,7 +122,7 @@ def _approve_past_the_gateway(stack: Stack, request_id: str, actor: str) -> str:
     )
 
     async def send() -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=stack.kafka, enable_idempotence=True)
+        producer = stack.kafka.producer(enable_idempotence=True)
         await producer.start()
         try:
             await producer.send_and_wait(

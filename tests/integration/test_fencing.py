@@ -17,11 +17,12 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaConnectionError
 
 from agents.fencing import FencedProducer
 from agents.ports import Fenced
+from ops.kafka_clients import Kafka
 from ops.stack.ports import LOOPBACK
 from tests import invariants
 from tests.client import Api, submission
@@ -41,7 +42,7 @@ def within(work: Coroutine[Any, Any, Any]) -> Any:
 async def topic_of(stack: Stack, partitions: int = 3) -> str:
     """A topic of this test's own."""
     name = f"test-fencing-{uuid.uuid4()}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
+    admin = stack.kafka.admin()
     await admin.start()
     try:
         await admin.create_topics([NewTopic(name, partitions, 1)])
@@ -126,7 +127,7 @@ def test_a_claim_that_fails_leaves_no_connection_open() -> None:
         left: list[str] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: left.append(context["message"]))
         with pytest.raises(KafkaConnectionError):
-            await FencedProducer(f"{LOOPBACK}:{free_port()}", "nobody").claim([("nothing", 0)])
+            await FencedProducer(Kafka(f"{LOOPBACK}:{free_port()}"), "nobody").claim([("nothing", 0)])
         gc.collect()
         return left
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from schemas import topics
 from tests import invariants, shapes
@@ -23,7 +22,7 @@ def send(stack: Stack, records: list[tuple[int | None, bytes | None, bytes | Non
     """Append (partition, key, value) records to the commands; their (partition, offset)s."""
 
     async def run() -> list[tuple[int, int]]:
-        producer = AIOKafkaProducer(bootstrap_servers=stack.kafka, acks="all")
+        producer = stack.kafka.producer(acks="all")
         await producer.start()
         try:
             sent = [

@@ -15,11 +15,15 @@ from tests.stack import Stack
 TIME_OUT = 90
 
 
-def tool(name: str, *arguments: str) -> str:
-    """Run one of Kafka's tools by its class; what it prints."""
+def tool(stack: Stack, name: str, *arguments: str) -> str:
+    """Run one of Kafka's tools on the stack by its class; what it prints."""
+    place = ["--bootstrap-server", stack.kafka.bootstrap]
+    if stack.home.tls:
+        option = "--consumer.config" if name.endswith("ConsoleConsumer") else "--command-config"
+        place += [option, str(stack.home.certificates.tools)]
     options = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{JARS}/*"]
     done = subprocess.run(
-        [find_java(), *options, name, *arguments], check=False, capture_output=True, text=True, timeout=TIME_OUT
+        [find_java(), *options, name, *place, *arguments], check=False, capture_output=True, text=True, timeout=TIME_OUT
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -27,12 +31,11 @@ def tool(name: str, *arguments: str) -> str:
 
 def test_topics_are_listed_and_described(stack: Stack) -> None:
     """Otherwise an operator could not see what the product stores, and for how long."""
-    listed = tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", stack.kafka, "--list").split()
+    listed = tool(stack, "org.apache.kafka.tools.TopicCommand", "--list").split()
     assert {spec.name for spec in topics.TOPICS} <= set(listed)
     described = tool(
+        stack,
         "org.apache.kafka.tools.TopicCommand",
-        "--bootstrap-server",
-        stack.kafka,
         "--describe",
         "--topic",
         topics.COMMANDS,
@@ -45,9 +48,9 @@ def test_groups_are_listed_with_their_lag(stack: Stack, api: Api) -> None:
     """Otherwise nobody could alert on lag with the usual means."""
     api.read("sam.sales", api.submit())
     command = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
-    listed = tool(command, "--bootstrap-server", stack.kafka, "--list").split()
+    listed = tool(stack, command, "--list").split()
     assert {topics.WORKER_GROUP, topics.PROJECTOR_GROUP} <= set(listed)
-    described = tool(command, "--bootstrap-server", stack.kafka, "--describe", "--group", topics.WORKER_GROUP)
+    described = tool(stack, command, "--describe", "--group", topics.WORKER_GROUP)
     assert topics.COMMANDS in described
     assert "LAG" in described
 
@@ -57,7 +60,7 @@ def test_the_console_consumer_reads_our_records(stack: Stack, api: Api, topic: s
     """Otherwise other systems could not read what happened without our code."""
     request = api.approved("l1.emea", api.submit())
     printed = tool(
-        "org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", stack.kafka, "--topic", topic,
+        stack, "org.apache.kafka.tools.consumer.ConsoleConsumer", "--topic", topic,
         "--from-beginning", "--timeout-ms", "6000",
         "--property", "print.headers=true", "--property", "print.key=true",
     )  # fmt: skip

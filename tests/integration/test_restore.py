@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from agents.fencing import FencedProducer, Rows
@@ -21,6 +21,7 @@ from agents.requests import REQUESTS
 from agents.restore import Changelog, Restore
 from agents.rocks import LocalCopy, RocksStore
 from agents.worker import create
+from ops.kafka_clients import Kafka
 from ops.settings import Settings
 from tests.stack import Stack
 
@@ -40,15 +41,15 @@ def within(work: Coroutine[Any, Any, Any]) -> Any:
 class Table:
     """A table of requests in a folder of its own, followed from a changelog of its own with one partition."""
 
-    def __init__(self, bootstrap: str, folder: Path, topic: str) -> None:
-        self.bootstrap, self.topic = bootstrap, topic
+    def __init__(self, kafka: Kafka, folder: Path, topic: str) -> None:
+        self.kafka, self.topic = kafka, topic
         folder.mkdir(exist_ok=True)
-        self.app = create(Settings(kafka_bootstrap=bootstrap, partitions=1, data_dir=folder))
+        self.app = create(Settings(kafka_bootstrap=kafka.bootstrap, partitions=1, data_dir=folder))
         self.table = self.app.tables[REQUESTS]
         self.copy = LocalCopy(self.table, 0)
 
     def restore(self, copy: Any = None) -> Restore:
-        return Restore(self.bootstrap, [Changelog(self.topic, 0, copy or self.copy)])
+        return Restore(self.kafka, [Changelog(self.topic, 0, copy or self.copy)])
 
     def rows(self) -> dict[bytes, bytes]:
         return dict(RocksStore(self.table, 0).scan())
@@ -57,9 +58,9 @@ class Table:
         await self.table.data.stop()
 
 
-async def new_topic(bootstrap: str) -> str:
+async def new_topic(kafka: Kafka) -> str:
     name = f"test-restore-{uuid.uuid4()}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = kafka.admin()
     await admin.start()
     try:
         await admin.create_topics([NewTopic(name, 1, 1, topic_configs={"cleanup.policy": "compact,delete"})])
@@ -68,11 +69,11 @@ async def new_topic(bootstrap: str) -> str:
     return name
 
 
-async def append(bootstrap: str, topic: str, *batches: Rows, claims: int = 1) -> None:
+async def append(kafka: Kafka, topic: str, *batches: Rows, claims: int = 1) -> None:
     """Each batch by an owner of its own: claiming leaves a control record before it, and so a gap between the offsets."""
     for rows in batches:
         for _ in range(claims):
-            owner = FencedProducer(bootstrap, topic)
+            owner = FencedProducer(kafka, topic)
             await owner.claim([(topic, 0)])
             if _ < claims - 1:
                 await owner.stop()
@@ -81,8 +82,8 @@ async def append(bootstrap: str, topic: str, *batches: Rows, claims: int = 1) ->
         await owner.stop()
 
 
-async def end_of(bootstrap: str, topic: str) -> int:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+async def end_of(kafka: Kafka, topic: str) -> int:
+    consumer = kafka.consumer()
     await consumer.start()
     try:
         return int((await consumer.end_offsets([TopicPartition(topic, 0)]))[TopicPartition(topic, 0)])
@@ -131,7 +132,7 @@ def test_a_store_that_does_not_fit_its_changelog_is_read_anew(stack: Stack, tmp_
         await append(stack.kafka, topic, [(b"a", b"1", []), (b"b", b"1", [])])
         table.copy.load([(b"stranger", b"1")], 1_000_000 if how == "ahead" else 0)
         if how == "cut":
-            admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka)
+            admin = stack.kafka.admin()
             await admin.start()
             last = await end_of(stack.kafka, topic) - 1
             await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(last)})
@@ -189,6 +190,7 @@ def test_a_restore_that_is_stopped_goes_on_where_it_was(stack: Stack, tmp_path: 
 CRASHING = """
 import asyncio, os, sys
 from pathlib import Path
+from ops.stack.home import Home
 from tests.integration.test_restore import Table, Watched
 left = int(sys.argv[4])
 def count():
@@ -197,7 +199,7 @@ def count():
     if left == 0:
         os._exit(9)
 async def run():
-    table = Table(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    table = Table(Home(sys.argv[1]).kafka, Path(sys.argv[2]), sys.argv[3])
     await table.restore(Watched(table.copy, count)).run()
 asyncio.run(run())
 """
@@ -212,7 +214,7 @@ def test_a_process_that_dies_in_a_restore_has_no_offset_ahead_of_its_rows(stack:
         for writes in (1, 5):
             crashed = await asyncio.to_thread(
                 subprocess.run,
-                [sys.executable, "-c", CRASHING, stack.kafka, str(tmp_path / "data"), topic, str(writes)],
+                [sys.executable, "-c", CRASHING, str(stack.home.path), str(tmp_path / "data"), topic, str(writes)],
                 check=False,
                 timeout=60,
             )

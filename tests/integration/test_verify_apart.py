@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.audit.apart import verify_apart
+from ops.kafka_clients import Kafka
 from ops.stack import credentials
 from ops.stack.errors import StackError
 from tests.client import Api
@@ -38,7 +39,7 @@ def test_it_finds_what_is_there_and_says_what_is_not(stack: Stack, api: Api) -> 
     with pytest.raises(StackError, match="PostgreSQL did not answer"):
         asyncio.run(verify_apart("postgresql://nobody@127.0.0.1:9/none", stack.home.kafka, keys))
     with pytest.raises(StackError, match=r"Kafka at 127\.0\.0\.1:9 did not answer"):
-        asyncio.run(verify_apart(dsn, "127.0.0.1:9", keys))
+        asyncio.run(verify_apart(dsn, Kafka("127.0.0.1:9"), keys))
     assert not children()
 
 

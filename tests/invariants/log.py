@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
+from ops.kafka_clients import Kafka
 from schemas import topics
 from schemas.events import EVENT_TYPES, EVENTS, AnyEvent
 from tables.record import Record
@@ -20,11 +21,9 @@ READ_TIME_OUT = 120.0
 PERSONAL = {kind.model_fields["type"].default: kind.PERSONAL for kind in EVENT_TYPES}
 
 
-async def read(bootstrap: str, topic: str) -> list[ConsumerRecord]:
+async def read(kafka: Kafka, topic: str) -> list[ConsumerRecord]:
     """Every record of a topic from the beginning to its end now, in the order of partition and offset."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
-    )
+    consumer = kafka.consumer(enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100)
     try:
         await consumer.start()
         await consumer._client.force_metadata_update()
@@ -71,9 +70,9 @@ class Log:
         self.audit_ends: dict[int, int] = {}
         self.dead: set[tuple[int, int]] = set()
 
-    async def load(self, bootstrap: str) -> None:
-        self.commands = await read(bootstrap, topics.COMMANDS)
-        self.audit_records = await read(bootstrap, topics.AUDIT)
+    async def load(self, kafka: Kafka) -> None:
+        self.commands = await read(kafka, topics.COMMANDS)
+        self.audit_records = await read(kafka, topics.AUDIT)
         for record in self._once(self.audit_records):
             body = orjson.loads(record.value)
             place = (body["entity"], body["seq"])
@@ -81,18 +80,18 @@ class Log:
                 self.found.wrong(6, f"{place} is in the audit stream as two different records")
             self.audit[place] = body
             self.audit_ends[record.partition] = record.offset + 1
-        for record in self._once(await read(bootstrap, topics.OUTCOMES)):
+        for record in self._once(await read(kafka, topics.OUTCOMES)):
             body = orjson.loads(record.value)
             self.outcomes[body["command_id"]].append(body)
-        self._once(await read(bootstrap, topics.NOTIFICATIONS))
-        for record in self._once(await read(bootstrap, topics.DEAD_LETTERS)):
+        self._once(await read(kafka, topics.NOTIFICATIONS))
+        for record in self._once(await read(kafka, topics.DEAD_LETTERS)):
             body = orjson.loads(record.value)
             if body["topic"] == topics.COMMANDS:
                 self.dead.add((body["partition"], body["offset"]))
-        for record in await read(bootstrap, topics.REQUESTS_CHANGELOG):
+        for record in await read(kafka, topics.REQUESTS_CHANGELOG):
             if record.key and not record.key.startswith(b"\x00"):
                 self.table[record.key.decode()] = Record.decode(record.value)
-        for record in await read(bootstrap, topics.REFERENCE):
+        for record in await read(kafka, topics.REFERENCE):
             if record.key and record.value:
                 self.reference.add(record.key.decode())
 

@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord
 from agents.projector.batch import Batch
 from agents.projector.store import Store
 from ops.postgres.migrate import migrate
-from ops.stack.home import DATABASE, Home
+from ops.stack.home import Home
 from tests.invariants.found import Found
 
 EMPTY = "replayed"
@@ -31,7 +31,7 @@ PROJECTED = {
 async def check_replay(home: Home, records: list[ConsumerRecord], found: Found) -> None:
     """Write the stream into a database of its own, and compare all rows. Nothing may be written to the stack meanwhile."""
     lived = home.database_url("superuser")
-    empty = lived.removesuffix(DATABASE) + EMPTY
+    empty = home.database_url("superuser", database=EMPTY)
     await _run(lived, f"DROP DATABASE IF EXISTS {EMPTY} WITH (FORCE)", f"CREATE DATABASE {EMPTY}")
     try:
         await migrate(empty)

@@ -206,6 +206,8 @@ def test_without_a_setting_it_is_where_the_gateway_listens() -> None:
     assert local.names("http://localhost:8000/a", "/a")
     assert not local.names("http://evil.example:8000/a", "/a")
     assert PublicUrl("", "::1", 8000).names("http://[::1]:8000/a", "/a")
+    assert PublicUrl("", "127.0.0.1", 8000, "https").names("https://localhost:8000/a", "/a")
+    assert not PublicUrl("", "127.0.0.1", 8000, "https").names("http://localhost:8000/a", "/a")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import orjson
 from gateway.streams import outcomes
 from gateway.streams.exchange import outcome_of
 from gateway.streams.outcomes import Outcome, Outcomes, Waiter
+from ops.kafka_clients import Kafka
 from schemas.outcomes import answering
 
 
@@ -32,7 +33,7 @@ def test_all_who_wait_for_a_command_get_its_outcome() -> None:
     """Somebody who repeated a call would wait in vain."""
 
     async def story() -> None:
-        found = Outcomes("127.0.0.1:1", 4)
+        found = Outcomes(Kafka("127.0.0.1:1"), 4)
         waiting = [found.expect("one"), found.expect("one"), found.expect("two")]
         found._resolve([Arrived("one", orjson.dumps({"command_id": "one", "status": "accepted"}))])
         heard = [await _soon(waiter) for waiter in waiting]
@@ -45,7 +46,7 @@ def test_those_who_wait_are_bounded_and_counted_right() -> None:
     """Thousands of waiting POSTs would take every place, or a wrong count would answer 202 to everybody for ever."""
 
     async def story() -> None:
-        found = Outcomes("127.0.0.1:1", 4)
+        found = Outcomes(Kafka("127.0.0.1:1"), 4)
         waiting = [(str(number % 100), found.expect(str(number % 100))) for number in range(outcomes.MAX_WAITING)]
         assert found.full
         for command_id, future in waiting:
@@ -61,7 +62,7 @@ def test_an_outcome_that_cannot_be_read_does_not_end_the_following() -> None:
     """One bad record would leave every later POST waiting."""
 
     async def story() -> None:
-        found = Outcomes("127.0.0.1:1", 4)
+        found = Outcomes(Kafka("127.0.0.1:1"), 4)
         waiting = found.expect("one")
         for value in (b"", b"{", b"[]", orjson.dumps({"command_id": "two"})):
             found._resolve([Arrived("one", value)])
@@ -82,7 +83,7 @@ def _answered(offset: int, arrived: list[Arrived]) -> Outcome | None:
     """What a POST is answered whose own record is at that offset."""
 
     async def story() -> Outcome | None:
-        found = Outcomes("127.0.0.1:1", 4)
+        found = Outcomes(Kafka("127.0.0.1:1"), 4)
         waiter = found.expect("one")
         # All with one poll: the second must not be lost while the first is looked at.
         found._resolve(arrived)

@@ -8,12 +8,12 @@ import socket
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import OutOfOrderSequenceNumber, RequestTimedOutError
 
 from gateway.http.problems import Problem
 from gateway.streams import producer as module
 from gateway.streams.producer import Producer
+from ops.kafka_clients import Kafka
 
 
 class Driver:
@@ -41,7 +41,7 @@ def test_sends_without_an_answer_are_bounded_in_number_and_time(monkeypatch: pyt
     monkeypatch.setattr(module, "MAX_UNDERWAY", 10)
 
     async def story() -> None:
-        producer = Producer("127.0.0.1:1")
+        producer = Producer(Kafka("127.0.0.1:1"))
         driver = Driver(None)
         producer._producer = driver  # type: ignore[assignment]
         async with asyncio.timeout(5):
@@ -73,7 +73,7 @@ def test_only_an_error_that_it_cannot_survive_makes_a_new_producer(
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
 
     async def story() -> None:
-        producer = Producer("127.0.0.1:1")
+        producer = Producer(Kafka("127.0.0.1:1"))
         first = Driver(error)
         producer._producer = first  # type: ignore[assignment]
         found = await asyncio.gather(*(send(producer) for _ in range(5)), return_exceptions=True)
@@ -97,9 +97,7 @@ def test_a_producer_that_cannot_flush_is_let_go() -> None:
 
     async def story() -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=f"127.0.0.1:{silent.getsockname()[1]}", enable_idempotence=True
-            )
+            producer = Kafka(f"127.0.0.1:{silent.getsockname()[1]}").producer(enable_idempotence=True)
             # What a producer has that lost its broker: a sender that finds nobody, and a batch.
             producer._sender._sender_task = asyncio.create_task(_without_broker())
             async with asyncio.timeout(20):

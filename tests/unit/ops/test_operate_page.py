@@ -16,8 +16,8 @@ def settings_table() -> str:
     """The table of docs/operate.md as the settings model wants it."""
     lines = ["| variable | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = field.default.get_secret_value() if hasattr(field.default, "get_secret_value") else str(field.default)
-        shown = f"`{default}`" if default else "none"
+        default = field.default.get_secret_value() if hasattr(field.default, "get_secret_value") else field.default
+        shown = "none" if default in (None, "") else f"`{default}`"
         lines.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(lines)
 

@@ -34,11 +34,11 @@ def test_a_process_is_told_its_own_way(home: Home, monkeypatch: pytest.MonkeyPat
     told = specs(home)
     assert told["worker"]["ATHENA_KAFKA_BOOTSTRAP"] == "127.0.0.1:1111"
     assert told["worker-1"]["ATHENA_KAFKA_BOOTSTRAP"] == "tunnel.example:2222"
-    assert told["gateway"]["ATHENA_KAFKA_BOOTSTRAP"] == home.kafka
+    assert told["gateway"]["ATHENA_KAFKA_BOOTSTRAP"] == home.kafka.bootstrap
     lines = via.listeners(home, via.ways(via.KAFKA)).splitlines()
     assert f"WORKER_1://127.0.0.1:{home.port('kafka-via-worker-1')}" in lines[0]
     assert "WORKER_1://tunnel.example:2222" in lines[1]
-    assert f"PLAINTEXT://{home.kafka}" in lines[1]
+    assert f"PLAINTEXT://{home.kafka.bootstrap}" in lines[1]
     credentials.write_database_urls(home)
     assert "@127.0.0.1:3333/" in home.secret("database-url-projector").read_text()
     assert f"@127.0.0.1:{home.port('postgres')}/" in home.secret("database-url-gateway").read_text()

@@ -1,0 +1,105 @@
+"""New certificates for a stack that runs: written, taken up by every server, and seen to be shown."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+import time
+from pathlib import Path
+
+from cryptography import x509
+
+from ops.postgres.clients import connect
+from ops.stack.errors import StackError
+from ops.stack.home import LOOPBACK, Home
+from ops.stack.identity import server_identity
+from ops.stack.state import is_supervised
+from ops.tls.broker_files import read_anew
+from ops.tls.context import Files, trusting
+from ops.tls.install import folder_of, install
+
+#: How long a server may take to show its new certificate: the broker reads its files anew in the background.
+TAKE_UP_SECONDS = 30.0
+HANDSHAKE_SECONDS = 5.0
+POLL = 0.2
+_POSTGRES_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+
+
+async def rotate(home: Home) -> list[str]:
+    """Make all certificates anew, and let the running servers take theirs up; returns a sentence for each server.
+
+    Clients and the gateway look at their files before each handshake, so nothing is told to them.
+
+    Raises:
+        StackError: a server does not take its new certificate up.
+        OSError, KafkaError, asyncpg.PostgresError: one cannot be reached.
+    """
+    # First everybody believes the authority: a new one may have been made while a server was away.
+    await _publish(home)
+    home.certificates.rotate()
+    return await _publish(home)
+
+
+async def replace_authority(home: Home) -> list[str]:
+    """Make a new authority and let everybody believe it beside the former one; the next `rotate` signs with it.
+
+    Raises: as `rotate`.
+    """
+    home.certificates.new_authority()
+    return await _publish(home)
+
+
+async def _publish(home: Home) -> list[str]:
+    servers = home.choices().get("servers")
+    if not (home.tls and servers):
+        return []
+    install(home.certificates, Path(servers), server_identity())
+    if not is_supervised(home):
+        return []
+    listeners = await read_anew(home.kafka, folder_of(Path(servers)))
+    connection = await connect(home.database_url("superuser"), timeout=HANDSHAKE_SECONDS)
+    try:
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close(timeout=HANDSHAKE_SECONDS)
+    places = dict.fromkeys(listeners, "kafka")
+    places[f"{LOOPBACK}:{home.port('postgres')}"] = "postgres"
+    places[f"{LOOPBACK}:{home.port('gateway')}"] = "gateway-https"
+    with home.certificates.visitor() as visitor:
+        return [await _shown(home, visitor, place, service) for place, service in places.items()]
+
+
+async def _shown(home: Home, visitor: Files, place: str, service: str) -> str:
+    """Wait until the server there shows the certificate that is in its file, and believes our authority."""
+    wanted = x509.load_pem_x509_certificate(home.certificates.file(service).read_bytes())
+    context = trusting(visitor.ca)
+    context.load_cert_chain(visitor.cert, visitor.key)
+    # In TLS 1.3 a client is done before the server has looked at its certificate.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    deadline = time.monotonic() + TAKE_UP_SECONDS
+    while True:
+        with contextlib.suppress(OSError):
+            shown = await asyncio.to_thread(certificate_at, place, context, service == "postgres")
+            if shown == wanted:
+                return f"{service} at {place} shows certificate {shown.serial_number:x}"
+        if time.monotonic() > deadline:
+            raise StackError(
+                f"{service} at {place} does not show its new certificate after {TAKE_UP_SECONDS:.0f} s. Start it again: "
+                "athena down, athena up"
+            )
+        await asyncio.sleep(POLL)
+
+
+def certificate_at(place: str, context: ssl.SSLContext, postgres: bool = False) -> x509.Certificate:
+    """What the server at host:port shows. Raises OSError when it does not answer, or one side does not believe the other."""
+    host, _, port = place.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=HANDSHAKE_SECONDS) as line:
+        if postgres:
+            line.sendall(_POSTGRES_SSL_REQUEST)
+            if line.recv(1) != b"S":
+                raise OSError("PostgreSQL has no TLS")
+        with context.wrap_socket(line, server_hostname=host) as protected:
+            return x509.load_der_x509_certificate(protected.getpeercert(binary_form=True) or b"")
