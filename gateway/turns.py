@@ -60,3 +60,47 @@ class Shares:
             self._taken[key] -= 1
             if not self._taken[key]:
                 del self._taken[key]
+
+
+class Lanes:
+    """At most `most` at a time for each key; others of it wait in order, up to `seconds`, and `waiting` of all keys together."""
+
+    def __init__(self, waiting: int, seconds: float) -> None:
+        self._may_wait = waiting
+        self._seconds = seconds
+        self._lanes: dict[str, tuple[asyncio.Semaphore, int]] = {}
+
+    @contextlib.asynccontextmanager
+    async def lane(self, *keys: tuple[str, int]) -> AsyncIterator[None]:
+        """Hold a place for each (key, most). Raises TimeoutError when too many wait already, or it took too long.
+
+        Callers name their keys in one order, so that no two wait for each other.
+        """
+        if self._may_wait <= 0:
+            raise TimeoutError
+        async with contextlib.AsyncExitStack() as held:
+            self._may_wait -= 1
+            try:
+                async with asyncio.timeout(self._seconds):
+                    for key, most in keys:
+                        await held.enter_async_context(self._held(key, most))
+            finally:
+                self._may_wait += 1
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _held(self, key: str, most: int) -> AsyncIterator[None]:
+        lane, users = self._lanes.get(key) or (asyncio.Semaphore(most), 0)
+        self._lanes[key] = (lane, users + 1)
+        try:
+            async with lane:
+                yield
+        finally:
+            lane, users = self._lanes[key]
+            if users == 1:
+                del self._lanes[key]
+            else:
+                self._lanes[key] = (lane, users - 1)
+
+    def __len__(self) -> int:
+        return len(self._lanes)

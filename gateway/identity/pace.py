@@ -13,15 +13,16 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 from gateway import metrics
 from gateway.http.addresses import network_of
+from gateway.http.problems import Problem
 from gateway.limits import rate_limited
 from gateway.sql import credentials, turns
 from gateway.sql.database import Database
-from gateway.turns import Shares, Turns
+from gateway.turns import Lanes, Shares, Turns
 
 #: The longest that an attempt waits for its turn, in seconds; it is sent away at once if its turn is later than that.
 LONGEST_WAIT = 4.0
@@ -34,6 +35,10 @@ MAX_ASKING = 200
 ASKING_SECONDS = 2.0
 #: Of one account, ahead of them.
 AHEAD_OF_ONE = 2
+#: Attempts of one gateway that hold turns at a time, on one account and of one address: half of what is free, so that a crowd
+#: with the right passwords comes through one after another, on two gateways too, before it runs out of turns.
+AT_ONCE_ACCOUNT = 5
+AT_ONCE_ADDRESS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +75,26 @@ class Pace:
         self._waiting = 0
         self._doorway = Turns(ASKING, waiting=MAX_ASKING, seconds=ASKING_SECONDS, what="sign-in")
         self._shares = Shares(AHEAD_OF_ONE)
+        self._lanes = Lanes(MAX_WAITING, LONGEST_WAIT)
 
     async def standing(self, user_id: str, places: Sequence[bytes], *, ahead: bool) -> tuple[str | None, set[bytes]]:
         """`credentials.standing`, with `ahead` before all strangers. Raises Problem 503."""
         async with self._door(user_id if ahead else None):
             return await credentials.standing(self._database, user_id, places)
+
+    @asynccontextmanager
+    async def attempt(
+        self, account: str, address: str, known_places: Sequence[bytes], *, ahead: bool
+    ) -> AsyncIterator[Turn]:
+        """A turn, held while the password is checked; call `right` within. Raises Problem as `turn` does."""
+        whole = [(f"account {account}", AT_ONCE_ACCOUNT), (f"address {network_of(address)}", AT_ONCE_ADDRESS)]
+        known = [(f"place {account} {known_places[0].hex()}", AT_ONCE_ACCOUNT)] if known_places else whole
+        async with AsyncExitStack() as held:
+            try:
+                await held.enter_async_context(self._lanes.lane(*known))
+            except TimeoutError:
+                raise _slowed(LONGEST_WAIT) from None
+            yield await self.turn(account, address, known_places, ahead=ahead)
 
     async def turn(self, account: str, address: str, known_places: Sequence[bytes], *, ahead: bool) -> Turn:
         """Wait for a turn at one of the known places, tried in their order, else for a stranger's.
@@ -101,8 +121,7 @@ class Pace:
         turn = await self._take(keys, known=False, ahead=None)
         if isinstance(turn, Turn):
             return turn
-        metrics.SIGN_INS.labels("slowed").inc()
-        raise rate_limited("Too many failed sign-ins. Wait a moment.", turn, ACCOUNT.free)
+        raise _slowed(turn)
 
     async def _take(self, keys: dict[bytes, Rate], *, known: bool, ahead: str | None) -> Turn | float:
         """A turn, or the seconds until there may be one. Where there is another to be tried, nobody waits."""
@@ -144,6 +163,11 @@ class Pace:
             self._closed.move_to_end(key)
         while len(self._closed) > MAX_CLOSED:
             self._closed.popitem(last=False)
+
+
+def _slowed(seconds: float) -> Problem:
+    metrics.SIGN_INS.labels("slowed").inc()
+    return rate_limited("Too many sign-ins at once, or too many that failed. Wait a moment.", seconds, ACCOUNT.free)
 
 
 def _key(*parts: str) -> bytes:

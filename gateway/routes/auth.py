@@ -49,20 +49,20 @@ async def login(call: Call) -> Answer:
     if not known:
         await services.limits.sign_in(device.address)
     places = [place for place in device.places if place in known]
-    turn = await services.pace.turn(account, device.address, places, ahead=ahead)
-    # As the account is after the wait.
-    user = None if id_ is None else services.catalog.users.get(id_)
-    usable = stored if user is not None and user.active else None
-    grant = None
-    if await services.passwords.matches(user_id, usable, body.password, known=turn.known) and user is not None:
-        services.proofs.spend(proof)
-        device = device.with_cookie(known, services.cookies.new(user.id))
-        grant = await services.grants.open(user, device, stored)
-    if user is None or grant is None:
-        metrics.SIGN_INS.labels("failed").inc()
-        services.security.note(call, "login-failed", user_id, code="unauthenticated")
-        raise _wrong()
-    await services.pace.right(turn)
+    async with services.pace.attempt(account, device.address, places, ahead=ahead) as turn:
+        # As the account is after the wait.
+        user = None if id_ is None else services.catalog.users.get(id_)
+        usable = stored if user is not None and user.active else None
+        grant = None
+        if await services.passwords.matches(user_id, usable, body.password, known=turn.known) and user is not None:
+            services.proofs.spend(proof)
+            device = device.with_cookie(known, services.cookies.new(user.id))
+            grant = await services.grants.open(user, device, stored)
+        if user is None or grant is None:
+            metrics.SIGN_INS.labels("failed").inc()
+            services.security.note(call, "login-failed", user_id, code="unauthenticated")
+            raise _wrong()
+        await services.pace.right(turn)
     await services.security.record(call, "login", user.id, roles=user.roles)
     metrics.SIGN_INS.labels("succeeded").inc()
     document, headers = handed_over(call, grant.document)

@@ -73,7 +73,8 @@ def test_a_bound_token_works_with_a_fresh_proof_of_its_key_alone(
     challenged(other.me(token, client.proof("GET", ME, token)), "invalid_dpop_proof")
     assert other.me(token, other.proof("GET", ME, token)).status_code == 200
     twice = [("Authorization", f"DPoP {token}"), ("DPoP", client.proof("GET", ME, token)), ("DPoP", "x")]
-    challenged(client.api.http.get(ME, headers=twice), "invalid_dpop_proof")
+    # The edge refuses whatever decides and comes twice, before anybody looks at it.
+    shapes.refused(client.api.http.get(ME, headers=twice), 400, "malformed")
 
 
 def test_an_unbound_token_is_not_taken_for_a_bound_one(gateways: tuple[Api, Api], somebody: Callable[..., str]) -> None:

@@ -88,6 +88,27 @@ def test_who_was_right_gets_the_turn_back(stack: Stack) -> None:
     as_gateway(stack, test)
 
 
+def test_a_crowd_that_is_right_comes_through_one_after_another(stack: Stack) -> None:
+    """In the morning a whole office would be told that it had tried too often, and nobody had been wrong."""
+
+    async def test(found: Database) -> None:
+        pace, office, same = Pace(found), address(), account()
+
+        async def signs_in(who: str) -> bool:
+            try:
+                async with pace.attempt(who, office, [], ahead=False) as turn:
+                    await asyncio.sleep(0.01)
+                    await pace.right(turn)
+            except Problem:
+                return False
+            return True
+
+        crowd = [account() for _ in range(3 * ADDRESS.free)] + [same] * (2 * ACCOUNT.free)
+        assert all(await asyncio.gather(*map(signs_in, crowd)))
+
+    as_gateway(stack, test)
+
+
 def test_one_address_is_slowed_on_all_accounts_and_the_accounts_are_not(stack: Stack) -> None:
     """Otherwise one machine could try one password on everybody, or by that lock everybody out."""
 
