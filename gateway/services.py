@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 
+import asyncpg
 import orjson
 import structlog
 from aiokafka.errors import KafkaError
@@ -110,6 +111,7 @@ class Services:
         self.started = False
         self.stopping = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._failed: BaseException | None = None
         self._checked: tuple[float, dict[str, bool]] = (float("-inf"), {})
         if not self.limits.on:
             log.warning("rate limits are off; this is for load tests on one's own machine only")
@@ -122,7 +124,9 @@ class Services:
     async def start(self) -> None:
         """Begin to connect, and go on until all is there; calls are answered 503 until then."""
         self._tasks.append(asyncio.create_task(self.secrets.watch(), name="secrets"))
-        self._tasks.append(asyncio.create_task(self._connect(), name="connect"))
+        connect = asyncio.create_task(self._connect(), name="connect")
+        connect.add_done_callback(self._ended)
+        self._tasks.append(connect)
 
     async def stop(self) -> None:
         """Stop within a few seconds."""
@@ -155,7 +159,7 @@ class Services:
     @property
     def failed(self) -> BaseException | None:
         """Why this process must end and be started anew."""
-        return self.follower.failed
+        return self._failed or self.follower.failed
 
     async def checks(self) -> dict[str, bool]:
         """What readiness needs, each checked for real; an answer is kept for half a second."""
@@ -170,6 +174,12 @@ class Services:
             }
             self._checked = (time.monotonic(), found)
         return {**found, "not_stopping": not self.stopping}
+
+    def _ended(self, connect: asyncio.Task[None]) -> None:
+        """It ends with a bug alone: without it this process would be not ready for ever, and say nothing."""
+        if not connect.cancelled() and (error := connect.exception()) is not None:
+            log.error("connecting failed for good", exc_info=error)
+            self._failed = error
 
     def _trust(self, text: str) -> None:
         self.vkeys = _vkeys(text)
@@ -198,8 +208,12 @@ class Services:
         log.info("the gateway is ready", reference_offset=self.catalog.offset)
         while True:
             for table in (commands, sessions, credentials, turns):
-                with contextlib.suppress(Problem):
+                try:
                     await table.forget_old(self.database)
+                except Problem:
+                    pass  # logged where it was made
+                except Exception:
+                    log.exception("old rows could not be removed; trying again in an hour", table=table.__name__)
             await asyncio.sleep(_CLEANING_SECONDS)
 
 
@@ -219,7 +233,7 @@ async def _answers(ask: Callable[[], Awaitable[None]]) -> bool:
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
             await ask()
-    except (TimeoutError, Problem, KafkaError, OSError):
+    except (TimeoutError, Problem, KafkaError, OSError, asyncpg.PostgresError):
         return False
     return True
 
@@ -232,7 +246,7 @@ async def _insist(
         try:
             await start()
             return
-        except (Problem, KafkaError, OSError, TimeoutError, RuntimeError) as error:
+        except (Problem, KafkaError, asyncpg.PostgresError, OSError, TimeoutError, RuntimeError) as error:
             log.warning(
                 "cannot be reached yet; trying again", what=what, error=f"{type(error).__name__}: {error}"[:300]
             )
