@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
+from typing import Any
 
 import asyncpg
 import orjson
@@ -113,6 +114,7 @@ class Services:
         self._tasks: list[asyncio.Task[None]] = []
         self._failed: BaseException | None = None
         self._checked: tuple[float, dict[str, bool]] = (float("-inf"), {})
+        self._checking: asyncio.Task[dict[str, bool]] | None = None
         if not self.limits.on:
             log.warning("rate limits are off; this is for load tests on one's own machine only")
 
@@ -131,9 +133,10 @@ class Services:
     async def stop(self) -> None:
         """Stop within a few seconds."""
         self.started = False
-        for task in self._tasks:
+        tasks: list[asyncio.Task[Any]] = [*self._tasks, *filter(None, [self._checking])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.security.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(3.0):
@@ -162,18 +165,26 @@ class Services:
         return self._failed or self.follower.failed
 
     async def checks(self) -> dict[str, bool]:
-        """What readiness needs, each checked for real; an answer is kept for half a second."""
+        """What readiness needs, each checked for real; an answer is kept for half a second, and all who ask meanwhile wait for the
+        same one.
+        """
         at, found = self._checked
         if time.monotonic() - at > _RETRY_SECONDS or not found:
-            kafka, postgres = await asyncio.gather(_answers(self._ask_kafka), _answers(self._ask_postgres))
-            found = {
-                "kafka": kafka and self.producer.ready,
-                "outcomes": self.outcomes.ready,
-                "reference": self.started and self.follower.failed is None,
-                "postgres": postgres,
-            }
-            self._checked = (time.monotonic(), found)
+            if self._checking is None or self._checking.done():
+                self._checking = asyncio.create_task(self._check(), name="check")
+            found = await asyncio.shield(self._checking)  # whoever goes away takes no answer from the others
         return {**found, "not_stopping": not self.stopping}
+
+    async def _check(self) -> dict[str, bool]:
+        kafka, postgres = await asyncio.gather(_answers(self._ask_kafka), _answers(self._ask_postgres))
+        found = {
+            "kafka": kafka and self.producer.ready,
+            "outcomes": self.outcomes.ready,
+            "reference": self.started and self.follower.failed is None,
+            "postgres": postgres,
+        }
+        self._checked = (time.monotonic(), found)
+        return found
 
     def _ended(self, connect: asyncio.Task[None]) -> None:
         """It ends with a bug alone: without it this process would be not ready for ever, and say nothing."""

@@ -12,7 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway import services as module
+from gateway.http import edge
+from gateway.http.paths import Paths
 from gateway.http.problems import Problem
+from gateway.routes.table import ENDPOINTS
 from gateway.services import Services
 from gateway.sql import commands, credentials, database, sessions, turns
 from ops.settings import Settings
@@ -164,3 +167,72 @@ def test_readiness_says_no_whatever_postgresql_answers(
         return await services.checks()
 
     assert asyncio.run(run())["postgres"] is False
+
+
+def test_all_who_ask_whether_it_is_ready_share_one_check(
+    made: Callable[[], Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody could have the gateway ask PostgreSQL and Kafka thousands of times a second, and use up its connections."""
+    asked: list[str] = []
+
+    async def value(_statement: str) -> None:
+        asked.append("PostgreSQL")
+        await asyncio.sleep(0.02)
+
+    async def run() -> None:
+        services = made()
+        monkeypatch.setattr(services.database, "value", value)
+        first = asyncio.create_task(services.checks())
+        others = [asyncio.create_task(services.checks()) for _ in range(50)]
+        await asyncio.sleep(0.01)
+        first.cancel()
+        found = await asyncio.gather(*others)
+        assert all(one["postgres"] for one in found) and len(asked) == 1
+        await asyncio.sleep(0.02)
+        assert (await services.checks())["postgres"] and len(asked) == 2
+        await services.stop()
+
+    asyncio.run(run())
+
+
+def test_who_asks_whether_it_is_ready_takes_nobody_s_place(
+    made: Callable[[], Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checks that wait for a database that is away fill the gateway, and people's calls are refused."""
+    monkeypatch.setattr(edge, "MAX_IN_PROGRESS", 1)
+    gate = asyncio.Event()
+    statuses: list[int] = []
+
+    async def value(_statement: str) -> None:
+        await gate.wait()
+
+    async def call(app: edge.Edge, path: str) -> None:
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        scope = {
+            "type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": [],
+            "client": ("192.0.2.7", 4711),
+        }  # fmt: skip
+        await app(scope, receive, send)
+
+    async def receive() -> Any:
+        raise AssertionError("nothing has a body")
+
+    async def run() -> None:
+        services = made()
+        services.started = True
+        monkeypatch.setattr(services.database, "value", value)
+        monkeypatch.setattr(services.follower, "end_offset", nothing)
+        app = edge.Edge(Paths(ENDPOINTS), services, lambda *_: nothing())
+        checks = [asyncio.create_task(call(app, "/readyz")) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        await call(app, "/.well-known/jwks.json")
+        assert statuses == [200]
+        gate.set()
+        await asyncio.gather(*checks)
+        assert len(statuses) == 6
+        await services.stop()
+
+    asyncio.run(run())
