@@ -138,12 +138,11 @@ async def change(call: Call) -> Answer:
     services = call.services
     current = await _known(call, target(call))
     expected = wanted.expected(current.version)
-    if expected > current.version:
+    if expected is not None and expected > current.version:
         # Another gateway may have answered that version a moment ago.
         current = await _known(call, current.id, at=expected)
     if body.password is not None:
         await check_password(services, body.email, body.name, body.password)
-    active = current.active if body.active is None else body.active
     await end_sessions_of_inactive(services, current.id)
 
     async def changed(change: Change) -> Answer:
@@ -157,7 +156,7 @@ async def change(call: Call) -> Answer:
         call,
         f"{API}/users/{current.id}",
         current.id,
-        _command_body(body, active=active),
+        _command_body(body, active=body.active),
         expected,
         changed,
         follows=body.password is not None or body.active is False,
@@ -211,5 +210,5 @@ def _user(change: Change) -> User:
     return change.entity
 
 
-def _command_body(body: NewUserBody, *, active: bool) -> reference.UserBody:
+def _command_body(body: NewUserBody, *, active: bool | None) -> reference.UserBody:
     return reference.UserBody(**body.model_dump(exclude={"password", "active"}), active=active)

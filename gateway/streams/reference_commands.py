@@ -59,9 +59,10 @@ async def create(call: Call, path: str, body: Body, answer: Answering, *, follow
 
 
 async def replace(
-    call: Call, path: str, entity_id: str, body: Body, expected: int, answer: Answering, *, follows: bool = False
+    call: Call, path: str, entity_id: str, body: Body, expected: int | None, answer: Answering, *, follows: bool = False
 ) -> Answer:
-    """Put the body in the place of version `expected`. `follows`: `answer` does what must not be left out, so there is no 202.
+    """Put the body in the place of version `expected`; None: of whichever there is. `follows`: `answer` does what must not be left
+    out, so there is no 202.
 
     Raises:
         Problem: the refusal, what `answer` raises, or 503 when Kafka did not take the command, PostgreSQL did not take the

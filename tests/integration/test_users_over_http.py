@@ -173,6 +173,26 @@ def test_a_change_names_the_version_it_is_about(changing_api: Api) -> None:
     assert changing_api.call("admin", "DELETE", path, headers={"If-Match": '"2"'}).status_code == 204
 
 
+def test_a_repeat_says_what_the_call_said_whatever_has_changed_since(changing_api: Api) -> None:
+    """Whoever repeats a call after a lost answer is told that it was another one, and cannot hear what became of it."""
+    user, key, other = made(changing_api), str(uuid.uuid4()), str(uuid.uuid4())
+    path, body = f"/users/{user['id']}", account(name="Renamed")
+
+    def change(key: str) -> httpx.Response:
+        return changing_api.call("admin", "PUT", path, json=body, key=key, headers={"If-Match": "*"})
+
+    def remove(key: str) -> httpx.Response:
+        return changing_api.call("admin", "DELETE", path, key=key, headers={"If-Match": "*"})
+
+    first = change(key)
+    assert (first.status_code, first.json()["version"], first.json()["active"]) == (200, 2, True)
+    assert remove(other).status_code == 204
+    for again in (change(key), remove(other)):
+        assert (again.is_success, again.headers.get("idempotent-replayed")) == (True, "true"), again.text
+    last = change(str(uuid.uuid4()))
+    assert (last.status_code, last.json()["version"], last.json()["active"]) == (200, 4, False)
+
+
 def test_the_last_administrator_stays(changing_api: Api) -> None:
     """Nobody can administer the product any more."""
     admins = changing_api.get("admin", "/users", role="admin").json()["items"]
