@@ -17,7 +17,7 @@ from agents.host_ports import DiskStore, Key, World
 from agents.lag import Lag
 from agents.ports import Fenced
 from agents.requests import REQUESTS, WINDOWS, RequestShard
-from agents.restaffing import Restaffing
+from agents.restaffing import Pace, Restaffing
 from agents.rounds import Rounds
 from agents.runner import Arrived, ShardRunner
 from agents.shard_builder import ShardBuilder
@@ -52,6 +52,7 @@ class ShardHost:
         self.runners: dict[Key, ShardRunner] = {}
         self.sweeps: dict[int, WindowSweep] = {}
         self.restaffings: dict[int, Restaffing] = {}
+        self._pace = Pace()
         self._leaving: dict[ShardRunner, None] = {}
         self.opened = asyncio.Event()
         self._builder = ShardBuilder(world, self.lag.committed)
@@ -130,7 +131,7 @@ class ShardHost:
             self.runners[key] = ShardRunner(shard, claim.logs[key], stores, self._builder.caught_up, self.clock, failed)
             if isinstance(shard, RequestShard):
                 catalog = self._world.reference.catalog
-                self.restaffings[key[1]] = Restaffing(key[1], stores[REQUESTS], shard, catalog, now)
+                self.restaffings[key[1]] = Restaffing(key[1], stores[REQUESTS], shard, catalog, self._pace, now)
         self._opened_claim, self.sweeps = claim, sweeps
         metrics.PARTITIONS.set(sum(1 for topic, _ in self.runners if topic == topics.COMMANDS))
         metrics.READY.set(1)

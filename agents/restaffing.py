@@ -28,8 +28,10 @@ from tables.record import Record, pending_of
 SLICE_S = 0.004
 SLICE_RECORDS = 2000
 MAX_FOUND = 100
-#: Commands of a partition a second: what people ask for meanwhile must not wait behind all of them.
+#: Commands of a process a second, all its partitions together: what people ask for meanwhile must not wait behind all of them.
 PACE = 200
+#: For so long a pass lets people's commands go first that wait for the same shard; then it makes a slice beside them.
+LONGEST_YIELD_S = 10.0
 #: After a pass that found something another one looks whether it was done: so soon at first, then later and later.
 REPEAT_AFTER_S = 20.0
 LONGEST_REPEAT_S = 600.0
@@ -49,10 +51,21 @@ class Deciding(Protocol):
     def wrote(self, offset: int) -> bool: ...
 
 
+class Pace:
+    """When the next slice may be made that sends something: what one partition sends, all others wait for."""
+
+    def __init__(self) -> None:
+        self.rest_until = float("-inf")
+
+    def sent(self, count: int, now: float) -> None:
+        """So many commands were found."""
+        self.rest_until = max(self.rest_until, now) + count / PACE
+
+
 class Restaffing:
     """Makes a pass over one partition at the beginning, and whenever somebody may have left an open request: the reference data
-    changed who can approve, or a rollback reopened a request whose approvers had left. `clock` gives seconds that never run
-    backwards.
+    changed who can approve, or a rollback reopened a request whose approvers had left. `pace` is that of the process, `clock`
+    gives seconds that never run backwards.
     """
 
     def __init__(
@@ -61,12 +74,14 @@ class Restaffing:
         requests: Store,
         shard: Deciding,
         catalog: Catalog,
+        pace: Pace,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._partition = partition
         self._requests = requests
         self._shard = shard
         self._catalog = catalog
+        self._pace = pace
         self._clock = clock
         #: What the newest pass was made for.
         self._causes: tuple[int, int] | None = None
@@ -74,28 +89,40 @@ class Restaffing:
         self._at: bytes | None = None
         self._mark = 0
         self._found = 0
-        self._rest_until = float("-inf")
+        #: Since when it lets others go first, None when it does not.
+        self._yielding: float | None = None
         self._repeat_at = float("inf")
         self._pause = REPEAT_AFTER_S
 
     @property
     def busy(self) -> bool:
         """Whether a pass is under way and can go on at once."""
-        return self._at is not None and self._clock() >= self._rest_until and self._shard.wrote(self._mark)
+        return self._at is not None and self._clock() >= self._pace.rest_until and self._shard.wrote(self._mark)
 
-    def work(self, now_ms: int) -> list[Output]:
-        """The next slice of a pass, if one is due: `Reassign` commands, about `MAX_FOUND` at most."""
+    def work(self, now_ms: int, *, waiting: bool = False) -> list[Output]:
+        """The next slice of a pass, if one is due: `Reassign` commands, about `MAX_FOUND` at most. `waiting`: whether commands wait
+        for this shard.
+        """
         if self._at is None:
             self._begin()
-        if not self.busy:
+        if not self.busy or self._lets_others_go(waiting):
             return []
         found = self._slice(now_ms)
         self._found += len(found)
         if found:
-            self._rest_until = self._clock() + len(found) / PACE
+            self._pace.sent(len(found), self._clock())
         if self._at is None:
             self._end()
         return found
+
+    def _lets_others_go(self, waiting: bool) -> bool:
+        now = self._clock()
+        if waiting:
+            self._yielding = now if self._yielding is None else self._yielding
+            if now - self._yielding < LONGEST_YIELD_S:
+                return True
+        self._yielding = None
+        return False
 
     def _begin(self) -> None:
         causes = (self._catalog.staffing, self._shard.reopened)
@@ -118,11 +145,16 @@ class Restaffing:
         until = self._clock() + SLICE_S
         for seen, (key, value) in enumerate(self._requests.scan(self._at), 1):
             self._at = key + b"\x00"
-            if pending_of(value):
+            # Reading one takes as long as passing over many.
+            if read := pending_of(value):
                 state = Record.decode(value).state
                 assert state is not None
                 found += self._reassigns(state, now_ms)
-            if seen >= SLICE_RECORDS or len(found) >= MAX_FOUND or (seen % 16 == 0 and self._clock() >= until):
+            if (
+                seen >= SLICE_RECORDS
+                or len(found) >= MAX_FOUND
+                or ((read or seen % 16 == 0) and self._clock() >= until)
+            ):
                 return found
         self._at = None
         return found

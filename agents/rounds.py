@@ -17,12 +17,15 @@ from agents.restaffing import Restaffing
 from agents.runner import ShardRunner
 from agents.sweep import WindowSweep
 from agents.watchdog import Watchdog
+from schemas import topics
 
 log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_S = 0.5
 #: Part of the loop's time that looking for requests of which somebody left may take.
 RESTAFFING_SHARE = 0.2
+#: After so long a look at one partition, the loop goes round before the next one.
+LONG_S = 0.001
 WATCH_EVERY_S = 2.0
 #: Not ready while more records than this wait to be decided.
 LAG_LIMIT = 5000
@@ -56,6 +59,7 @@ class Rounds:
         self._host = host
         self._watchdog: Watchdog[Key] = Watchdog()
         self._tasks: list[asyncio.Task[None]] = []
+        self._turn = 0
 
     def start(self) -> None:
         for work in (self._sweep, self._restaff, self._watch, self._compare_clocks):
@@ -111,18 +115,30 @@ class Rounds:
     async def _restaff(self) -> None:
         await self._host.opened.wait()
         worked, busy = 0.0, False
-        for partition, restaffing in list(self._host.restaffings.items()):
-            if self._host.restaffings.get(partition) is not restaffing or not self._host.clock.sane:
+        for partition in self._in_turn(list(self._host.restaffings)):
+            restaffing = self._host.restaffings.get(partition)
+            runner = self._host.runners.get((topics.COMMANDS, partition))
+            if restaffing is None or runner is None or not self._host.clock.sane:
                 break
+            waiting = runner.waiting > 0
             started = self._now()
-            found = restaffing.work(self._world.now_ms())
-            worked += self._now() - started
+            found = restaffing.work(self._world.now_ms(), waiting=waiting)
+            took = self._now() - started
+            worked += took
             if found:
                 await self._world.cluster.send(found)
                 metrics.REASSIGNED.inc(len(found))
-            busy = busy or restaffing.busy
+            busy = busy or (restaffing.busy and not waiting)
+            if took >= LONG_S:
+                await asyncio.sleep(0)  # what arrived meanwhile does not wait for the slices of all partitions
         pause = worked * (1 - RESTAFFING_SHARE) / RESTAFFING_SHARE
         await asyncio.sleep(pause if busy else SWEEP_EVERY_S)
+
+    def _in_turn(self, partitions: list[int]) -> list[int]:
+        """Another one first each time: whoever comes first uses up the pace."""
+        self._turn += 1
+        first = self._turn % max(len(partitions), 1)
+        return partitions[first:] + partitions[:first]
 
     async def _compare_clocks(self) -> None:
         await self._host.clock.wait(await self._host.clock.look(self._world.cluster.append_time))

@@ -8,7 +8,9 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
+from typing import Any
 
+import asyncpg
 import orjson
 import structlog
 from aiokafka.errors import KafkaError
@@ -110,7 +112,9 @@ class Services:
         self.started = False
         self.stopping = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._failed: BaseException | None = None
         self._checked: tuple[float, dict[str, bool]] = (float("-inf"), {})
+        self._checking: asyncio.Task[dict[str, bool]] | None = None
         if not self.limits.on:
             log.warning("rate limits are off; this is for load tests on one's own machine only")
 
@@ -122,14 +126,17 @@ class Services:
     async def start(self) -> None:
         """Begin to connect, and go on until all is there; calls are answered 503 until then."""
         self._tasks.append(asyncio.create_task(self.secrets.watch(), name="secrets"))
-        self._tasks.append(asyncio.create_task(self._connect(), name="connect"))
+        connect = asyncio.create_task(self._connect(), name="connect")
+        connect.add_done_callback(self._ended)
+        self._tasks.append(connect)
 
     async def stop(self) -> None:
         """Stop within a few seconds."""
         self.started = False
-        for task in self._tasks:
+        tasks: list[asyncio.Task[Any]] = [*self._tasks, *filter(None, [self._checking])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.security.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(3.0):
@@ -155,21 +162,35 @@ class Services:
     @property
     def failed(self) -> BaseException | None:
         """Why this process must end and be started anew."""
-        return self.follower.failed
+        return self._failed or self.follower.failed
 
     async def checks(self) -> dict[str, bool]:
-        """What readiness needs, each checked for real; an answer is kept for half a second."""
+        """What readiness needs, each checked for real; an answer is kept for half a second, and all who ask meanwhile wait for the
+        same one.
+        """
         at, found = self._checked
         if time.monotonic() - at > _RETRY_SECONDS or not found:
-            kafka, postgres = await asyncio.gather(_answers(self._ask_kafka), _answers(self._ask_postgres))
-            found = {
-                "kafka": kafka and self.producer.ready,
-                "outcomes": self.outcomes.ready,
-                "reference": self.started and self.follower.failed is None,
-                "postgres": postgres,
-            }
-            self._checked = (time.monotonic(), found)
+            if self._checking is None or self._checking.done():
+                self._checking = asyncio.create_task(self._check(), name="check")
+            found = await asyncio.shield(self._checking)  # whoever goes away takes no answer from the others
         return {**found, "not_stopping": not self.stopping}
+
+    async def _check(self) -> dict[str, bool]:
+        kafka, postgres = await asyncio.gather(_answers(self._ask_kafka), _answers(self._ask_postgres))
+        found = {
+            "kafka": kafka and self.producer.ready,
+            "outcomes": self.outcomes.ready,
+            "reference": self.started and self.follower.failed is None,
+            "postgres": postgres,
+        }
+        self._checked = (time.monotonic(), found)
+        return found
+
+    def _ended(self, connect: asyncio.Task[None]) -> None:
+        """It ends with a bug alone: without it this process would be not ready for ever, and say nothing."""
+        if not connect.cancelled() and (error := connect.exception()) is not None:
+            log.error("connecting failed for good", exc_info=error)
+            self._failed = error
 
     def _trust(self, text: str) -> None:
         self.vkeys = _vkeys(text)
@@ -198,8 +219,12 @@ class Services:
         log.info("the gateway is ready", reference_offset=self.catalog.offset)
         while True:
             for table in (commands, sessions, credentials, turns):
-                with contextlib.suppress(Problem):
+                try:
                     await table.forget_old(self.database)
+                except Problem:
+                    pass  # logged where it was made
+                except Exception:
+                    log.exception("old rows could not be removed; trying again in an hour", table=table.__name__)
             await asyncio.sleep(_CLEANING_SECONDS)
 
 
@@ -219,7 +244,7 @@ async def _answers(ask: Callable[[], Awaitable[None]]) -> bool:
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
             await ask()
-    except (TimeoutError, Problem, KafkaError, OSError):
+    except (TimeoutError, Problem, KafkaError, OSError, asyncpg.PostgresError):
         return False
     return True
 
@@ -232,7 +257,7 @@ async def _insist(
         try:
             await start()
             return
-        except (Problem, KafkaError, OSError, TimeoutError, RuntimeError) as error:
+        except (Problem, KafkaError, asyncpg.PostgresError, OSError, TimeoutError, RuntimeError) as error:
             log.warning(
                 "cannot be reached yet; trying again", what=what, error=f"{type(error).__name__}: {error}"[:300]
             )

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 from pydantic import SecretStr
 from structlog.typing import EventDict, WrappedLogger
@@ -20,6 +20,8 @@ REDACTED = "[redacted]"
 #: What one text of a line may hold; an exception may carry all that somebody sent.
 LONGEST_TEXT = 20_000
 _SHORTEST_SECRET = 8
+#: Of several keys in one text each is a secret; what is shorter than any key is left out, or plain words would be.
+_SHORTEST_KEY = 16
 _DEEPEST = 6
 _NAME = re.compile(
     r"(^|[_-])(authorization|proxy[_-]authorization|cookie|password|passwd|passphrase|secret|token|jwt|dpop|api[_-]?key|"
@@ -44,6 +46,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
         REDACTED,
     ),
 )
+_IN_QUERY = re.compile(r"[?&][a-z_]*(?:password|passwd|passphrase|secret|token)=([^&#\s]+)", re.IGNORECASE)
 _known: set[str] = set()
 
 
@@ -72,8 +75,11 @@ def _parts(secret: str) -> Iterator[str]:
         login = rest.rpartition("@")[0]
         password = login.partition(":")[2]
         yield from (login, password, unquote(password), *re.split("[:@/?#]", password))
+        for found in _IN_QUERY.findall(rest):
+            yield from (found, unquote(found), unquote_plus(found))
         return
     yield secret
+    yield from (key for key in secret.split() if len(key) >= _SHORTEST_KEY)
     if "PRIVATE KEY-----" in secret:
         yield from (line for line in secret.splitlines() if "-----" not in line)
     try:

@@ -93,10 +93,11 @@ def _put(command: PutEntity, catalog: Catalog, at: int, last_version: int) -> Re
             holder = catalog.users_by_email.get(body.email.lower())
             if holder is not None and holder != id_:
                 return refuse(Code.EMAIL_TAKEN, "/email")
-            if _last_admin(catalog, id_) and not (body.active and "admin" in body.roles):
+            known = before if isinstance(before, User) else None
+            facts["active"] = (known is None or known.active) if body.active is None else body.active
+            if _last_admin(catalog, id_) and not (facts["active"] and "admin" in body.roles):
                 return refuse(Code.LAST_ADMIN)
-            created = before.created_at if isinstance(before, User) else at
-            after = User(**facts, created_at=created)
+            after = User(**facts, created_at=at if known is None else known.created_at)
         case DepartmentBody():
             after = Department(**facts)
         case CategoryBody():

@@ -91,6 +91,8 @@ def entity_key(kind: str, id_: str) -> str:
 
 
 class UserBody(Wire):
+    """`active` None: as it is; a new account is active."""
+
     kind: Literal["user"] = "user"
     email: Email
     name: Name
@@ -98,7 +100,7 @@ class UserBody(Wire):
     department_id: EntityId
     phone: Phone | None = None
     locale: Locale = "en"
-    active: bool = True
+    active: bool | None = True
 
 
 class DepartmentBody(Wire):

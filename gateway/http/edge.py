@@ -49,10 +49,11 @@ class Edge:
         started = time.perf_counter()
         call = Call(scope, receive, self._services)
         route = "none"
-        self._in_progress += 1
+        path: str = scope["path"]
+        limited = path not in UNLIMITED
+        self._in_progress += limited
         try:
-            path: str = scope["path"]
-            if path not in UNLIMITED:
+            if limited:
                 await self._let_in(call)
             if _asks_first(call) and self._services.cors.allows(call.raw_headers.get(b"origin")):
                 answer = preflight(self._paths.methods(path))
@@ -72,7 +73,7 @@ class Edge:
             )
             answer = internal().answer(call.correlation_id)
         finally:
-            self._in_progress -= 1
+            self._in_progress -= limited
         metrics.observe_request(route, scope["method"], answer.status, time.perf_counter() - started)
         await self._send(send, answer, call)
 

@@ -22,9 +22,14 @@ class IfMatch:
 
     versions: frozenset[int] | None
 
-    def expected(self, current: int) -> int:
-        """The version that the change is for, when this gateway knows `current`. Raises Problem 412 when none can be meant."""
-        if self.versions is None or current in self.versions:
+    def expected(self, current: int) -> int | None:
+        """The version that the change is for, when this gateway knows `current`; None for any. Raises Problem 412 when none can be
+        meant.
+        """
+        if self.versions is None:
+            # Not the one known here: a repeat of the same call would be another command then.
+            return None
+        if current in self.versions:
             return current
         if not self.versions:
             raise refusal(Code.PRECONDITION_FAILED.value, None)

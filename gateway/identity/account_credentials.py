@@ -23,7 +23,6 @@ async def give_password(services: Services, user: User, password: str) -> None:
     if given is not None and given >= user.version:
         return
     await set_password(services, user, password)
-    await given_passwords.mark(services.database, user.id, user.version)
 
 
 async def invite_new(services: Services, user: User) -> Invitation | None:

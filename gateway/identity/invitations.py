@@ -49,14 +49,17 @@ async def check_password(services: Services, email: str, name: str, password: st
 
 
 async def set_password(services: Services, user: User, password: str) -> None:
-    """Set the password that an administrator gives; links are void and all sessions end.
+    """Set the password that an administrator gave with this version of the account; links are void and all sessions end. Nothing
+    is done when one came with this version or a later one.
 
     Raises:
         Problem: 422 with pointer `/password` for one that is not good enough; 503.
     """
     await check_password(services, user.email, user.name, password)
     hashed = await services.passwords.hash(user.id, password, known=True)
-    services.revocations.note(*await credentials.put(services.database, user.id, hashed))
+    ended = await credentials.give(services.database, user.id, hashed, user.version)
+    if ended is not None:
+        services.revocations.note(*ended)
 
 
 async def redeem(services: Services, token: str, password: str) -> User:

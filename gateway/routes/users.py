@@ -108,9 +108,9 @@ async def many(call: Call) -> Answer:
     return page_of([user_document(user, catalog) for user in users], cursor)
 
 
-@group.endpoint("POST", "/users", ADMIN, {201: answers.NewUser, 202: answers.Command}, body=NewUserBody, command=True)
+@group.endpoint("POST", "/users", ADMIN, {201: answers.NewUser}, body=NewUserBody, command=True)
 async def add(call: Call) -> Answer:
-    """Make an account. Without a password the answer holds a token with which the person sets one."""
+    """Make an account. Without a password the answer holds a token with which the person sets one. There is no 202."""
     body = await read_body(call, NewUserBody)
     services = call.services
     if body.password is not None:
@@ -125,23 +125,24 @@ async def add(call: Call) -> Answer:
             document["invitation"] = {"token": invitation.token, "expires_at": rfc3339_of(invitation.expires_at)}
         return shown(change, document, 201, ((b"location", f"{API}/users/{user.id}".encode()),))
 
-    return await create(call, f"{API}/users", _command_body(body, active=True), made)
+    return await create(call, f"{API}/users", _command_body(body, active=True), made, follows=True)
 
 
 @group.endpoint("PUT", "/users/{id}", ADMIN, _CHANGED, body=UserBody, command=True, if_match=True)
 async def change(call: Call) -> Answer:
-    """Put the whole account in the place of the version that If-Match names. What is lost counts within a second."""
+    """Put the whole account in the place of the version that If-Match names. What is lost counts within a second. There is no 202
+    for a password or a deactivation.
+    """
     body = await read_body(call, UserBody)
     wanted = required(if_match(call))
     services = call.services
     current = await _known(call, target(call))
     expected = wanted.expected(current.version)
-    if expected > current.version:
+    if expected is not None and expected > current.version:
         # Another gateway may have answered that version a moment ago.
         current = await _known(call, current.id, at=expected)
     if body.password is not None:
         await check_password(services, body.email, body.name, body.password)
-    active = current.active if body.active is None else body.active
     await end_sessions_of_inactive(services, current.id)
 
     async def changed(change: Change) -> Answer:
@@ -152,13 +153,21 @@ async def change(call: Call) -> Answer:
         return shown(change, user_document(user, services.catalog))
 
     return await replace(
-        call, f"{API}/users/{current.id}", current.id, _command_body(body, active=active), expected, changed
+        call,
+        f"{API}/users/{current.id}",
+        current.id,
+        _command_body(body, active=body.active),
+        expected,
+        changed,
+        follows=body.password is not None or body.active is False,
     )
 
 
-@group.endpoint("DELETE", "/users/{id}", ADMIN, {204: None, 202: answers.Command}, command=True, if_match=False)
+@group.endpoint("DELETE", "/users/{id}", ADMIN, {204: None}, command=True, if_match=False)
 async def deactivate(call: Call) -> Answer:
-    """Deactivate an account: its sessions end, and requests that wait for it go to others. History keeps its name."""
+    """Deactivate an account: its sessions end, and requests that wait for it go to others. History keeps its name. There is no
+    202.
+    """
     wanted = if_match(call)
     user_id = target(call)
     services = call.services
@@ -168,7 +177,7 @@ async def deactivate(call: Call) -> Answer:
         await end_sessions_of_inactive(services, user_id)
         return Answer(b"", 204, headers=change.headers)
 
-    return await remove(call, f"{API}/users/{user_id}", "user", user_id, expected, gone)
+    return await remove(call, f"{API}/users/{user_id}", "user", user_id, expected, gone, follows=True)
 
 
 def target(call: Call) -> str:
@@ -201,5 +210,5 @@ def _user(change: Change) -> User:
     return change.entity
 
 
-def _command_body(body: NewUserBody, *, active: bool) -> reference.UserBody:
+def _command_body(body: NewUserBody, *, active: bool | None) -> reference.UserBody:
     return reference.UserBody(**body.model_dump(exclude={"password", "active"}), active=active)

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.http.common_headers import headers_of
 from gateway.http.edge import UNLIMITED
 from gateway.http.problems import Problem, malformed, unavailable
+from gateway.limits import rate_limited
 
 
 class Refused(Exception):
@@ -52,7 +53,7 @@ def slow_head(seconds: float) -> Refused:
 def too_many(most: int) -> Refused:
     """429: connections, not calls."""
     text = f"More than {most} connections from one address. Use those that are open."
-    return Refused("address", Problem(429, "rate-limited", text, headers=((b"retry-after", b"5"),)))
+    return Refused("address", rate_limited(text, 5, most))
 
 
 def on_the_wire(problem: Problem, default_headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -16,6 +16,11 @@ SELECT (SELECT password_hash FROM identity.credentials WHERE user_id = $1),
 _PUT = """
 INSERT INTO identity.credentials (user_id, password_hash) VALUES ($1, $2)
 ON CONFLICT (user_id) DO UPDATE SET password_hash = excluded.password_hash, changed_at = clock_timestamp()"""
+_GIVE = """
+INSERT INTO identity.credentials AS known (user_id, password_hash, given_at_version) VALUES ($1, $2, $3)
+ON CONFLICT (user_id) DO UPDATE
+SET password_hash = excluded.password_hash, given_at_version = excluded.given_at_version, changed_at = clock_timestamp()
+WHERE known.given_at_version < excluded.given_at_version RETURNING true"""
 _CHANGE = """
 UPDATE identity.credentials SET password_hash = $2, changed_at = clock_timestamp()
 WHERE user_id = $1 AND password_hash = $3 RETURNING true"""
@@ -41,10 +46,17 @@ async def standing(database: Database, user_id: str, places: Sequence[bytes]) ->
     return (None, set()) if row is None else (row[0], set(row[1]))
 
 
-async def put(database: Database, user_id: str, password_hash: str) -> list[str]:
-    """Set the password. Links are void, and all sessions end; returns their ids."""
+async def give(database: Database, user_id: str, password_hash: str, version: int) -> list[str] | None:
+    """Set the password that came with this version of the account. Links are void, and all sessions end; returns their ids. None:
+    one that came with this version or a later one is there, and nothing was done.
+    """
     async with database.connection() as connection, connection.transaction():
-        return await _put(connection, user_id, password_hash)
+        await connection.execute(_LOCK_INVITATION, user_id)
+        # One statement: with two, a crash or another call in between would let an old password come back.
+        if not await connection.fetchval(_GIVE, user_id, password_hash, version):
+            return None
+        await connection.execute(_UNINVITE, user_id)
+        return await end_all(connection, user_id)
 
 
 async def change(database: Database, user_id: str, before: str, after: str, session_id: str) -> list[str] | None:
@@ -70,7 +82,7 @@ async def invited(database: Database, token_hash: bytes) -> str | None:
 
 
 async def redeem(database: Database, token_hash: bytes, password_hash: str) -> list[str] | None:
-    """Use the link up and set the password as `put` does; None when somebody was faster."""
+    """Use the link up and set the password. Links are void, and all sessions end; returns their ids. None: somebody was faster."""
     async with database.connection() as connection, connection.transaction():
         user_id = await connection.fetchval(_REDEEM, token_hash)
         return None if user_id is None else await _put(connection, user_id, password_hash)

@@ -20,8 +20,10 @@ log = structlog.get_logger(__name__)
 
 ACQUIRE_SECONDS = 2.0
 STATEMENT_SECONDS = 5.0
-#: SQLSTATE classes of a server that is away, full or ending: connection, resources, intervention.
-_AWAY = ("08", "53", "57")
+#: SQLSTATE classes of a server that is away, full or ending, or lets nobody in just now: connection, transaction state (a standby
+#: takes no writes), login, no such database, resources, intervention. And of a statement that lost against another one.
+_AWAY = ("08", "25", "28", "3D", "53", "57")
+_LOST = ("40001", "40P01")
 
 Row = Any
 
@@ -113,7 +115,8 @@ def _as_problem() -> Iterator[None]:
     except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise _unreachable(error) from error
     except asyncpg.PostgresError as error:
-        if (error.sqlstate or "")[:2] in _AWAY:
+        state = error.sqlstate or ""
+        if state[:2] in _AWAY or state in _LOST:
             raise _unreachable(error) from error
         raise
 

@@ -12,8 +12,8 @@ from gateway import metrics
 from gateway.http.answers import Answer, json_answer
 from gateway.http.call import Call
 from gateway.http.describe import API
-from gateway.http.preferences import preference
-from gateway.http.problems import Problem, invalid_at, refusal
+from gateway.http.preferences import Preference, preference
+from gateway.http.problems import Problem, invalid_at, refusal, unavailable
 from gateway.identity.callers import Caller
 from gateway.streams.outcomes import Outcome, Waiter
 from gateway.streams.security import SOURCE
@@ -22,17 +22,24 @@ from schemas.codes import Code
 from schemas.envelope import derived_id, headers
 
 _KEY = re.compile(r"[ -~]{1,128}")
+#: How long a call waits that has something left to do, where calls wait for nothing.
+_FOLLOW_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A command ready to be sent. `kind` is its type's name, `key` that of the record."""
+    """A command ready to be sent. `kind` is its type's name, `key` that of the record.
+
+    `follows`: once it is accepted, the same call has something to do in PostgreSQL. So it waits for the outcome whatever the caller
+    prefers, and is never answered 202.
+    """
 
     command_id: str
     kind: str
     topic: str
     key: str
     value: bytes
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +68,13 @@ async def exchange(call: Call, caller: Caller, sending: Sending) -> Exchange:
     """Send the command, and wait for its outcome as long as the caller prefers.
 
     Raises:
-        Problem: 503 when Kafka did not take the command; 413 for one too large.
+        Problem: 503 when Kafka did not take the command, or nobody can wait for an outcome that must be heard; 413 for one too
+            large.
     """
     services = call.services
+    if sending.follows and services.outcomes.full:
+        metrics.count_command(sending.kind, "unavailable")
+        raise unavailable("As many calls wait for their outcome as may. Nothing was changed.")
     command_id = sending.command_id
     record_headers = headers(
         id_=command_id,
@@ -76,6 +87,8 @@ async def exchange(call: Call, caller: Caller, sending: Sending) -> Exchange:
     )
     services.issued.remember(command_id, caller.id)
     prefer = preference(call.text_header(b"prefer"), services.settings.command_wait)
+    if sending.follows and prefer.seconds == 0:
+        prefer = Preference(services.settings.command_wait or _FOLLOW_SECONDS, None)
     common = [(b"command-id", command_id.encode())]
     if prefer.applied is not None:
         common.append((b"preference-applied", prefer.applied))
@@ -130,6 +143,16 @@ async def promise(call: Call, caller: Caller, done: Exchange) -> Answer:
     return json_answer(
         command_document(done.command_id, "pending"), 202, [*done.headers, location, (b"retry-after", b"1")]
     )
+
+
+def unfinished(done: Exchange) -> Problem:
+    """503: the command may be accepted later, but what has to follow in this call does not."""
+    text = (
+        "The change was taken, but its outcome is not known yet, and what belongs to it (a password, a link, the end of sessions) "
+        "has not followed. Repeat it with the same Idempotency-Key until it is answered; without one, look whether it took "
+        "effect before you send it again."
+    )
+    return with_headers(unavailable(text), done.headers)
 
 
 def command_document(

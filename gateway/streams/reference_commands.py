@@ -13,7 +13,16 @@ from typing import Any
 from gateway.http.answers import Answer, RawHeaders, etag, json_answer
 from gateway.http.call import Call
 from gateway.http.problems import Problem
-from gateway.streams.exchange import Exchange, Sending, command_id_of, exchange, promise, refused, with_headers
+from gateway.streams.exchange import (
+    Exchange,
+    Sending,
+    command_id_of,
+    exchange,
+    promise,
+    refused,
+    unfinished,
+    with_headers,
+)
 from schemas import topics
 from schemas.catalog import Catalog
 from schemas.envelope import derived_id
@@ -41,32 +50,43 @@ class Change:
 Answering = Callable[[Change], Awaitable[Answer]]
 
 
-async def create(call: Call, path: str, body: Body, answer: Answering) -> Answer:
+async def create(call: Call, path: str, body: Body, answer: Answering, *, follows: bool = False) -> Answer:
     """Make an entity. Its id is derived from the command's, so that a repeat makes none; for the rest as `replace`."""
     command_id = command_id_of(call, call.caller, path)
     entity_id = derived_id(body.kind, command_id)
     command = PutEntity(**_facts(call, command_id), expected_version=0, entity_id=entity_id, body=body)
-    return await _issue(call, command, body.kind, answer)
+    return await _issue(call, command, body.kind, answer, follows)
 
 
-async def replace(call: Call, path: str, entity_id: str, body: Body, expected: int, answer: Answering) -> Answer:
-    """Put the body in the place of version `expected`.
+async def replace(
+    call: Call, path: str, entity_id: str, body: Body, expected: int | None, answer: Answering, *, follows: bool = False
+) -> Answer:
+    """Put the body in the place of version `expected`; None: of whichever there is. `follows`: `answer` does what must not be left
+    out, so there is no 202.
 
     Raises:
-        Problem: the refusal, what `answer` raises, or 503 when Kafka did not take the command, or PostgreSQL the promise.
+        Problem: the refusal, what `answer` raises, or 503 when Kafka did not take the command, PostgreSQL did not take the
+            promise, or the outcome did not come in time and something follows.
     """
     command_id = command_id_of(call, call.caller, path, "PUT")
     command = PutEntity(**_facts(call, command_id), expected_version=expected, entity_id=entity_id, body=body)
-    return await _issue(call, command, body.kind, answer)
+    return await _issue(call, command, body.kind, answer, follows)
 
 
 async def remove(
-    call: Call, path: str, kind: Removable, entity_id: str, expected: int | None, answer: Answering
+    call: Call,
+    path: str,
+    kind: Removable,
+    entity_id: str,
+    expected: int | None,
+    answer: Answering,
+    *,
+    follows: bool = False,
 ) -> Answer:
     """Deactivate a user or category, delete an assignment; in version `expected`, if one is named. For the rest as `replace`."""
     command_id = command_id_of(call, call.caller, path, "DELETE")
     command = RemoveEntity(**_facts(call, command_id), expected_version=expected, kind=kind, entity_id=entity_id)
-    return await _issue(call, command, kind, answer)
+    return await _issue(call, command, kind, answer, follows)
 
 
 def shown(change: Change, document: dict[str, Any], status: int = 200, headers: RawHeaders = ()) -> Answer:
@@ -85,15 +105,17 @@ def _facts(call: Call, command_id: str) -> dict[str, Any]:
     }
 
 
-async def _issue(call: Call, command: ReferenceCommand, kind: str, answer: Answering) -> Answer:
+async def _issue(call: Call, command: ReferenceCommand, kind: str, answer: Answering, follows: bool) -> Answer:
     key = entity_key(kind, command.entity_id)
     value = command.model_dump_json().encode()
-    sending = Sending(command.command_id, type(command).__name__, topics.REFERENCE_COMMANDS, key, value)
+    sending = Sending(command.command_id, type(command).__name__, topics.REFERENCE_COMMANDS, key, value, follows)
     done = await exchange(call, call.caller, sending)
     outcome = done.outcome
     if outcome is not None and outcome["status"] != "accepted":
         raise refused(outcome, done.headers)
     if outcome is None or not await _applied(call, done, kind, command.entity_id, outcome["version"]):
+        if follows:
+            raise unfinished(done)
         return await promise(call, call.caller, done)
     entity = None if outcome["entity"] is None else ENTITIES.validate_python(outcome["entity"])
     try:

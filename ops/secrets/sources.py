@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Protocol
 
 #: Seconds between two looks at a file; a look is one stat.
 FILE_SECONDS = 1.0
 MOST_BYTES = 256 * 1024
+#: A file that changes while it is read is read again: so often, and after so many seconds.
+READS = 5
+READ_AGAIN_SECONDS = 0.05
 
 
 class Unreadable(Exception):
@@ -56,26 +60,32 @@ class FileSource:
         self._seen: tuple[int, ...] | None = None
 
     def read(self) -> str | None:
-        """The text when the file is another one or was written to; see `Source`."""
-        try:
-            with self._path.open("rb") as file:
-                before = _mark(os.fstat(file.fileno()))
-                if before == self._seen:
-                    return None
+        """The text when the file is another one or was written to; see `Source`. Never half of one that is being written."""
+        for _ in range(READS):
+            try:
+                with self._path.open("rb") as file:
+                    before = _mark(os.fstat(file.fileno()))
+                    if before == self._seen:
+                        return None
+                    self._seen = None
+                    data = file.read(MOST_BYTES + 1)
+                    after = _mark(os.fstat(file.fileno()))
+            except OSError as error:
                 self._seen = None
-                data = file.read(MOST_BYTES + 1)
-                after = _mark(os.fstat(file.fileno()))
-        except OSError as error:
-            self._seen = None
-            raise self._unreadable(f"{error.strerror}. Name a readable file.") from error
+                raise self._unreadable(f"{error.strerror}. Name a readable file.") from error
+            if before == after:
+                return self._text(data, after)
+            time.sleep(READ_AGAIN_SECONDS)
+        raise self._unreadable("it is being written to. Write another file and move it there.")
+
+    def _text(self, data: bytes, mark: tuple[int, ...]) -> str:
         if len(data) > MOST_BYTES:
             raise self._unreadable(f"it is larger than {MOST_BYTES // 1024} KiB. Name another file.")
         try:
             text = data.decode("utf-8").strip()
         except UnicodeDecodeError:
             raise self._unreadable("it is not UTF-8. Write it anew.") from None
-        # Somebody who writes over it in place may be in the middle of it: then the next look reads it again.
-        self._seen = before if before == after else None
+        self._seen = mark
         return text
 
     def _unreadable(self, why: str) -> Unreadable:

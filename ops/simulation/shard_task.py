@@ -10,7 +10,7 @@ from agents import barrier
 from agents.ports import Incoming, Shard, Store
 from agents.reference import CATALOG, ReferenceShard
 from agents.requests import REQUESTS, WINDOWS, RequestShard
-from agents.restaffing import Restaffing
+from agents.restaffing import Pace, Restaffing
 from agents.security import SESSIONS, SecurityShard
 from agents.sweep import REPEAT_AFTER_S, WindowSweep
 from agents.topology import CHANGELOGS, TABLES
@@ -65,7 +65,7 @@ class ShardTask(Driven):
                 return self._broker.clock.now / 1000
 
             self.sweep = WindowSweep(partition, stores[REQUESTS], stores[WINDOWS], seconds)
-            self.restaffing = Restaffing(partition, stores[REQUESTS], shard, self.process.catalog, seconds)
+            self.restaffing = Restaffing(partition, stores[REQUESTS], shard, self.process.catalog, Pace(), seconds)
             rebuild = self.sweep.rebuild(self._rng.choice((1, 2, 3)))
         self.opened = True
         while not self.stopping:

@@ -183,6 +183,8 @@ def test_an_address_has_its_share_of_connections(edge: Gateway) -> None:
             assert answer is not None
             shapes.problem(answer.json(), "the ninth connection")
             assert (answer.status, answer.header("retry-after")) == (429, "5")
+            names = ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset")
+            assert [answer.header(name) for name in names] == ["8", "0", "5"]
         with Line(edge.port, "127.0.0.3") as other:
             other.send(head("GET", "/livez"))
             answer = other.answer()

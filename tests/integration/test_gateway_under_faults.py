@@ -117,6 +117,30 @@ def test_submissions_are_refused_while_the_workers_lag_and_all_else_goes_on(own:
     assert (repeated.status_code, repeated.headers["Idempotent-Replayed"]) == (201, "true")
 
 
+def test_an_account_that_nobody_decides_on_yet_is_finished_by_repeating(own: Stack, person: Api) -> None:
+    """Workers that are slow leave an accepted account without the password that its answer promised."""
+    body = {
+        "email": "slow@athena.test",
+        "name": "Slow",
+        "roles": [],
+        "department_id": "hq",
+        "password": "seven quiet otters",
+    }
+    person.token("admin")
+    with frozen(own.pid("worker")):
+        taken = person.post("admin", "/users", body, key="slow account", headers={"Prefer": "wait=1"})
+        assert (taken.status_code, taken.json()["code"], taken.headers["Retry-After"]) == (503, "unavailable", "1")
+        assert "same Idempotency-Key" in taken.json()["detail"]
+
+    def repeated() -> bool:
+        answer = person.post("admin", "/users", body, key="slow account")
+        assert answer.status_code in (201, 503), answer.text
+        return answer.status_code == 201
+
+    wait_until(repeated, 60, "what was taken is never finished")
+    assert person.login("slow", "seven quiet otters").status_code == 200
+
+
 def test_a_frozen_database_costs_reads_and_nothing_else(own: Stack, person: Api) -> None:
     """Otherwise calls would hang on a database that is away, or the gateway would have to be restarted after."""
     request = person.submit()

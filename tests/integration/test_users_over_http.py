@@ -17,6 +17,7 @@ pytestmark = pytest.mark.xdist_group("changing")
 
 GOOD = "seven quiet otters"
 BETTER = "eleven loud marmots"
+NO_WAIT = {"Prefer": "respond-async"}
 
 
 def account(**fields: Any) -> dict[str, Any]:
@@ -100,19 +101,37 @@ def test_an_old_call_repeated_does_not_bring_an_old_password_back(changing_api: 
     assert sign_in(changing_api, user, BETTER).status_code == 200
 
 
-def test_a_promised_account_is_made_once_and_finished_by_repeating(changing_api: Api) -> None:
-    """A lost answer leaves an account that nobody can use, or two of them."""
+def test_an_account_is_never_promised_and_made_once(changing_api: Api) -> None:
+    """A 202, or an answer that was lost, leaves an account that nobody can use, or two of them."""
     body, key = account(password=GOOD), str(uuid.uuid4())
-    first = changing_api.post("admin", "/users", body, key=key, headers={"Prefer": "respond-async"})
-    assert first.status_code == 202
-    where = first.headers["location"].removeprefix("/api/v1")
-    wait_until(lambda: changing_api.get("admin", where).json()["status"] == "accepted", 10, "the promise is not kept")
+    first = changing_api.post("admin", "/users", body, key=key, headers=NO_WAIT)
+    assert first.status_code == 201 and "preference-applied" not in first.headers
+    assert sign_in(changing_api, first.json()).status_code == 200
     again = changing_api.post("admin", "/users", body, key=key)
     assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
     assert sign_in(changing_api, again.json()).status_code == 200
     other = changing_api.post("admin", "/users", body | {"name": "Other"}, key=key)
     shapes.refused(other, 422, "idempotency-key-reused")
     assert len(changing_api.get("admin", "/users", q=body["email"]).json()["items"]) == 1
+
+
+def test_a_password_and_a_deactivation_are_never_promised(changing_api: Api) -> None:
+    """Who is told 202 believes that the new password works, or that all sessions have ended; neither was done."""
+    user = made(changing_api, password=GOOD)
+    path, mine = f"/users/{user['id']}", token_of(changing_api, user)
+    body = {name: user[name] for name in ("email", "name", "roles", "department_id")}
+    given = changing_api.call(
+        "admin", "PUT", path, json=body | {"password": BETTER}, headers=NO_WAIT | {"If-Match": '"1"'}
+    )
+    assert given.status_code == 200, given.text
+    assert (sign_in(changing_api, user, GOOD).status_code, sign_in(changing_api, user, BETTER).status_code) == (
+        401,
+        200,
+    )
+    promised = changing_api.call("admin", "PUT", path, json=body, headers=NO_WAIT | {"If-Match": '"2"'})
+    assert (promised.status_code, promised.headers["preference-applied"]) == (202, "respond-async")
+    assert changing_api.call("admin", "DELETE", path, headers=NO_WAIT).status_code == 204
+    assert changing_api.call(None, "GET", "/users/me", headers=mine).status_code == 401
 
 
 def test_what_cannot_be_an_account_is_refused_with_the_place(changing_api: Api) -> None:
@@ -152,6 +171,26 @@ def test_a_change_names_the_version_it_is_about(changing_api: Api) -> None:
     shapes.refused(missing, 404, "not-found")
     shapes.refused(changing_api.call("admin", "DELETE", path, headers={"If-Match": '"1"'}), 412, "precondition-failed")
     assert changing_api.call("admin", "DELETE", path, headers={"If-Match": '"2"'}).status_code == 204
+
+
+def test_a_repeat_says_what_the_call_said_whatever_has_changed_since(changing_api: Api) -> None:
+    """Whoever repeats a call after a lost answer is told that it was another one, and cannot hear what became of it."""
+    user, key, other = made(changing_api), str(uuid.uuid4()), str(uuid.uuid4())
+    path, body = f"/users/{user['id']}", account(name="Renamed")
+
+    def change(key: str) -> httpx.Response:
+        return changing_api.call("admin", "PUT", path, json=body, key=key, headers={"If-Match": "*"})
+
+    def remove(key: str) -> httpx.Response:
+        return changing_api.call("admin", "DELETE", path, key=key, headers={"If-Match": "*"})
+
+    first = change(key)
+    assert (first.status_code, first.json()["version"], first.json()["active"]) == (200, 2, True)
+    assert remove(other).status_code == 204
+    for again in (change(key), remove(other)):
+        assert (again.is_success, again.headers.get("idempotent-replayed")) == (True, "true"), again.text
+    last = change(str(uuid.uuid4()))
+    assert (last.status_code, last.json()["version"], last.json()["active"]) == (200, 4, False)
 
 
 def test_the_last_administrator_stays(changing_api: Api) -> None:

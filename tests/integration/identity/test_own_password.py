@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from gateway.identity.pace import PLACE
 from gateway.identity.passwords import Passwords
 from gateway.identity.revocations import Revocations
 from gateway.services import Services
-from gateway.sql import credentials, sessions
+from gateway.sql import credentials, given_passwords, sessions
 from gateway.sql.database import Database
 from schemas.reference import User
 from tests import shapes
@@ -134,7 +135,7 @@ def test_a_sign_in_that_is_underway_does_not_outlive_the_password(
     async def race(database: Database) -> list[str | None]:
         before, _ = await credentials.standing(database, who, ())
         expires = await database.value("SELECT now() + interval '1 day'")
-        await credentials.put(database, who, "another hash")
+        assert await credentials.give(database, who, "another hash", 1) is not None
         return [
             await sessions.insert(
                 database, sessions.Opening(**opening, expires_at=expires, token_hash=token, password_hash=checked)
@@ -204,6 +205,41 @@ def test_an_administrator_may_give_the_first_password(
     shapes.answer(gateways[1].login(who, NEW), 200, shapes.grant)
     again = gateways[0].post(None, "/auth/refresh", {"refresh_token": before["refresh_token"]})
     shapes.refused(again, 401, "unauthenticated")
+
+
+def test_an_older_change_never_brings_its_password_back(
+    house: Stack, gateways: tuple[Api, Api], somebody: Callable[..., str]
+) -> None:
+    """Otherwise a crash at the wrong moment, or two calls at once, would let an old password in again and end all sessions."""
+    who = somebody()
+
+    async def race(database: Database) -> list[int]:
+        for wave in range(10):
+            versions = [10 * wave + number for number in (1, 3, 2)]
+            await asyncio.gather(*(credentials.give(database, who, f"hash {one}", one) for one in versions))
+            found, _ = await credentials.standing(database, who, ())
+            assert found == f"hash {10 * wave + 3}"
+        return [10 * wave + 3, await given_passwords.version(database, who) or 0]
+
+    last, marked = as_gateway(house, race)
+    assert marked == last, "the password is there and its version is not: its repeat would set it once more"
+    user = User(id=who, version=last + 1, email=f"{who}@athena.test", name="X", roles=("sales",), department_id="hq")
+
+    async def by_an_older_call(database: Database) -> None:
+        services = SimpleNamespace(database=database, passwords=Passwords(), revocations=Revocations(database))
+        await set_password(cast(Services, services), user, NEW)
+        mine = gateways[0].login(who, NEW).json()
+        token = await make(database, who)
+        for version in (last, last + 1):
+            old = user.model_copy(update={"version": version})
+            await set_password(cast(Services, services), old, OTHER)
+        shapes.answer(
+            gateways[0].post(None, "/auth/refresh", {"refresh_token": mine["refresh_token"]}), 200, shapes.grant
+        )
+        assert await credentials.redeem(database, hashlib.sha256(token.token.encode()).digest(), "x") is not None
+        services.passwords.stop()
+
+    as_gateway(house, by_an_older_call)
 
 
 def test_the_tokens_of_links_are_not_in_the_database(house: Stack, somebody: Callable[..., str]) -> None:

@@ -137,6 +137,25 @@ def test_the_last_administrator_stays() -> None:
     assert registry.code(registry.remove("user", "ann", actor="ann")) == "last-admin"
 
 
+def test_who_says_nothing_of_it_stays_as_active_as_they_are() -> None:
+    """A name that is mended lets somebody in who was let go; or its repeat is taken for another command."""
+    registry = Registry()
+
+    def renamed(id_: str, **more: Any) -> dict[str, Any]:
+        return registry.put(id_, registry.user(f"{id_}@example.com", ["manager"], active=None), **more)
+
+    assert registry.code(registry.remove("user", "ann")) is None
+    late = renamed("ann")
+    assert registry.outcome(late)["entity"]["active"] is False
+    back = registry.put("ann", registry.user("ann@example.com", ["manager"]), expected_version=3)
+    assert registry.outcome(back)["entity"]["active"] is True, "commands of before this was known"
+    assert registry.outcome(late)["entity"]["version"] == 3, "a repeat is answered as before"
+    assert registry.outcome(renamed("ann"))["entity"]["active"] is True
+    assert registry.outcome(renamed("new", expected_version=0))["entity"]["active"] is True
+    last = registry.put("root", registry.user("root@example.com", ["admin"], active=None))
+    assert registry.code(last) is None, "the last administrator may be renamed"
+
+
 def test_only_administrators_change_reference_data() -> None:
     """An approver makes themselves an administrator."""
     registry = Registry()

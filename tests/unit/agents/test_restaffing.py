@@ -8,7 +8,7 @@ import pytest
 
 from agents.ports import Effects
 from agents.requests import REQUESTS
-from agents.restaffing import REPEAT_AFTER_S, Restaffing
+from agents.restaffing import LONGEST_YIELD_S, PACE, REPEAT_AFTER_S, SLICE_S, Pace, Restaffing
 from schemas.commands import COMMANDS, Reassign
 from schemas.reference import Role
 from tables.record import Record, pending_of
@@ -33,16 +33,19 @@ OTHER = "1f8fad5b-d9cb-469f-a165-70867728950f"
 class Rig:
     """A worker of one partition with its restaffing, and a clock that stands still until it is told to go on."""
 
-    def __init__(self, pools: dict[Any, tuple[str, ...]], quorum: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, pools: dict[Any, tuple[str, ...]], quorum: dict[str, Any] | None = None, pace: Pace | None = None
+    ) -> None:
         self.worker = Worker(catalog(pools), fixed_rules(tuple(pools), quorum or {}))
         self.seconds = 0.0
+        self.pace = pace or Pace()
         self.restart()
 
     def restart(self) -> None:
         """A crash: only the table stays."""
         self.worker.restart()
         store, shard = self.worker.stores[REQUESTS], self.worker.shard
-        self.restaffing = Restaffing(PARTITION, store, shard, self.worker.catalog, lambda: self.seconds)
+        self.restaffing = Restaffing(PARTITION, store, shard, self.worker.catalog, self.pace, lambda: self.seconds)
 
     def look(self) -> list[Reassign]:
         """What a pass finds."""
@@ -223,3 +226,54 @@ def test_a_departure_that_many_requests_wait_for_is_worked_off_at_a_pace(monkeyp
     assert len(rig.restaffing.work(0)) == 3
     assert rig.restaffing.work(0) == [] and not rig.restaffing.busy
     assert [len(rig.look()) for _ in range(3)] == [3, 2, 0]
+
+
+def _left(rig: Rig, requests: int) -> None:
+    """So many requests wait for somebody who left."""
+    for number in range(requests):
+        request = f"0f8fad5b-d9cb-469f-a165-{number:012d}"
+        rig.worker.send(submit(request_id=request), request_id=request)
+    rig.put("ann", active=False)
+    rig.worker.shard.settled(rig.worker.offset + 1)
+
+
+def test_the_partitions_of_a_process_share_one_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker with twelve partitions is kept busy by a single departure, and people's commands wait."""
+    monkeypatch.setattr("agents.restaffing.MAX_FOUND", 3)
+    pace = Pace()
+    first, second = (Rig({"L1": ("ann", "bob")}, pace=pace) for _ in range(2))
+    for rig in (first, second):
+        _left(rig, 4)
+    assert len(first.restaffing.work(0)) == 3
+    assert second.restaffing.work(0) == [] and not second.restaffing.busy
+    second.seconds = 3 / PACE
+    assert len(second.restaffing.work(0)) == 3
+    assert pace.rest_until == pytest.approx(6 / PACE)
+
+
+def test_a_pass_lets_people_s_commands_go_first_but_not_for_ever() -> None:
+    """Votes wait behind reassignments; or in a busy company nobody who left is ever replaced."""
+    rig = Rig({"L1": ("ann", "bob")})
+    _left(rig, 1)
+    assert rig.restaffing.work(0, waiting=True) == []
+    rig.seconds = LONGEST_YIELD_S - 0.1
+    assert rig.restaffing.work(0, waiting=True) == []
+    rig.seconds = LONGEST_YIELD_S
+    assert len(rig.restaffing.work(0, waiting=True)) == 1
+
+
+def test_a_pass_goes_on_once_nothing_waits() -> None:
+    """Who left is replaced seconds late, although the worker has nothing else to do."""
+    rig = Rig({"L1": ("ann", "bob")})
+    _left(rig, 1)
+    assert rig.restaffing.work(0, waiting=True) == []
+    assert len(rig.restaffing.work(0)) == 1
+
+
+def test_a_slice_ends_in_time_however_long_a_request_takes_to_read() -> None:
+    """A few long histories hold the worker's loop, and with it the votes on all other requests."""
+    rig = Rig({"L1": ("ann", "bob")})
+    _left(rig, 10)
+    ticks = iter(range(100_000))
+    rig.restaffing._clock = lambda: next(ticks) * SLICE_S / 2
+    assert len(rig.restaffing.work(0)) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ from agents.exits import EXIT_FENCED
 from agents.host import ShardHost
 from agents.host_ports import Key, World
 from agents.ports import Incoming
-from agents.rounds import Rounds
+from agents.rounds import LONG_S, Rounds
 from agents.runner import Arrived
 from agents.topology import CHANGELOGS, TABLES
 from ops.simulation.broker import Broker
@@ -269,3 +270,40 @@ def test_a_sweep_does_not_read_a_shard_that_was_given_up_while_another_ones_comm
         assert (first.asked, second.asked) == (1, 0)
 
     run(work)
+
+
+def test_a_departure_is_looked_at_beside_people_s_commands_and_in_every_partition_in_turn() -> None:
+    """One partition with a long list of requests keeps the others waiting, or votes wait behind all slices of a round."""
+
+    class Looking:
+        busy = False
+
+        def __init__(self, partition: int) -> None:
+            self.partition = partition
+
+        def work(self, _now_ms: int, *, waiting: bool) -> list[str]:
+            asked.append((self.partition, waiting))
+            time.sleep(2 * LONG_S)
+            asyncio.get_running_loop().call_soon(between.append, len(asked))
+            return []
+
+    asked: list[tuple[int, bool]] = []
+    between: list[int] = []
+
+    async def work() -> None:
+        host: Any = SimpleNamespace(
+            clock=SimpleNamespace(sane=True),
+            opened=asyncio.Event(),
+            restaffings={number: Looking(number) for number in range(3)},
+            runners={(topics.COMMANDS, number): SimpleNamespace(waiting=7 * (number == 1)) for number in range(3)},
+        )
+        host.opened.set()
+        world: Any = SimpleNamespace(now_ms=lambda: 0)
+        rounds = Rounds(world, host)
+        for _ in range(3):
+            await rounds._restaff()
+
+    run(work)
+    assert [partition for partition, _ in asked] == [1, 2, 0, 2, 0, 1, 0, 1, 2]
+    assert {partition for partition, waiting in asked if waiting} == {1}
+    assert between == list(range(1, 10)), "what arrived meanwhile comes in between"

@@ -168,6 +168,33 @@ def test_a_secret_that_comes_later_is_known_too(lines: Any) -> None:
     assert "rotated-in" not in "\n".join(lines())
 
 
+@pytest.mark.parametrize("apart", [" ", "\n", "\t \n"])
+def test_each_of_several_keys_is_known(apart: str) -> None:
+    """While cursor keys are changed, either of them could be logged."""
+    keys = ["k-one" * 8, "k-two" * 8]
+    redaction.remember_settings(Settings(cursor_key=SecretStr(apart.join(keys))))
+    for key in keys:
+        assert redact(f"cannot verify with {key}.") == f"cannot verify with {REDACTED}."
+    redaction.remember_secret("an old and long-winded passphrase")
+    assert redact("an old and long-winded text") == "an old and long-winded text"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db.internal/athena?user=u&password={}",
+        "postgresql://db.internal/athena?password={}&user=u",
+        "postgresql://u:other-pass@db.internal/athena?sslpassword={}#x",
+        "redis://cache.internal/0?PASSWORD={}",
+    ],
+)
+def test_a_password_in_the_query_of_a_url_is_known(url: str) -> None:
+    """PostgreSQL takes its password there too, and a driver's error would show it."""
+    redaction.remember_secret(url.format("hunter2%2Fhunter2+x"))
+    for text in ("hunter2%2Fhunter2+x", "hunter2/hunter2+x", "hunter2/hunter2 x"):
+        assert redact(f"refused: '{text}'") == f"refused: '{REDACTED}'"
+
+
 def test_a_line_is_bounded() -> None:
     """One bad record could fill the disk, and a long one keep the process busy."""
     assert len(redact("x" * 3_000_000)) < LONGEST_TEXT + 100

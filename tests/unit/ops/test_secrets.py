@@ -108,6 +108,31 @@ def test_a_file_that_is_gone_for_a_moment_changes_nothing(tmp_path: Path) -> Non
     assert stale() == 0
 
 
+@pytest.mark.parametrize("times", [1, 1000])
+def test_half_of_a_file_that_is_being_written_is_never_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Every token would be refused by a key that is only the beginning of the new one."""
+    secret = watched(tmp_path / "s", "good-1")
+    real, calls = os.fstat, iter(range(1_000_000))
+
+    def fstat(descriptor: int) -> os.stat_result:
+        # Each second look at a file is the one after it was read.
+        if (call := next(calls)) % 2 and call < 2 * times:
+            with (tmp_path / "s").open("a") as file:
+                file.write("-more")
+        return real(descriptor)
+
+    written_over(tmp_path / "s", "good-2")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fstat)
+        assert look(secret) is (times == 1)
+    assert secret.current() == ("good-2-more" if times == 1 else "good-1")
+    assert stale() == (times != 1)
+    assert look(secret) is (times != 1)
+    assert secret.current() == (tmp_path / "s").read_text()
+
+
 def test_a_part_that_fails_on_a_new_secret_does_not_keep_it_from_the_others(tmp_path: Path) -> None:
     """One mistake of ours would leave a process with two different secrets."""
     secret = watched(tmp_path / "s", "good-1")
