@@ -9,6 +9,12 @@ from typing import Any
 
 from gateway.sql.database import Database, Row
 
+#: Living sessions of an account; a new one ends the oldest. So whatever ends all of them is quick, whoever opened them.
+LIVING = 100
+#: Of one session: every 10 minutes would be 4,320 in its 30 days. All used tokens are kept while it lives: were the oldest
+#: forgotten, a thief would only have to renew often enough for the owner's token not to end the session any more.
+RENEWALS = 10_000
+
 # With a hash: only while it still is the password's. The lock makes a change of it, which ends all sessions, wait.
 _INSERT = """
 WITH password AS (
@@ -24,14 +30,14 @@ INSERT INTO identity.refresh_tokens (token_hash, session_id) SELECT $4, id FROM 
 
 _LOCK = """
 SELECT s.id, s.user_id, s.device_id, s.jkt, s.expires_at, t.used_at, t.used_by,
-       s.revoked_at IS NULL AND s.expires_at > now() AS alive,
+       s.revoked_at IS NULL AND s.expires_at > now() AND s.renewals < $3 AS alive,
        coalesce(t.used_at > clock_timestamp() - make_interval(secs => $2), false) AS just_used
 FROM identity.refresh_tokens t JOIN identity.sessions s ON s.id = t.session_id
 WHERE t.token_hash = $1 FOR UPDATE"""
 _MARK_USED = """
 UPDATE identity.refresh_tokens SET used_at = clock_timestamp(), used_by = $2 WHERE token_hash = $1 RETURNING used_at"""
 _ADD = "INSERT INTO identity.refresh_tokens (token_hash, session_id) VALUES ($1, $2)"
-_TOUCH = "UPDATE identity.sessions SET last_used_at = clock_timestamp() WHERE id = $1"
+_TOUCH = "UPDATE identity.sessions SET last_used_at = clock_timestamp(), renewals = renewals + 1 WHERE id = $1"
 _UNUSED = """
 SELECT array_position($1::bytea[], token_hash) FROM identity.refresh_tokens
 WHERE token_hash = ANY($1::bytea[]) AND used_at IS NULL"""
@@ -43,6 +49,13 @@ WHERE id = $1::uuid AND user_id = $2 AND revoked_at IS NULL AND expires_at > now
 _END_ALL = """
 UPDATE identity.sessions SET revoked_at = clock_timestamp()
 WHERE user_id = $1 AND id IS DISTINCT FROM $2::uuid AND revoked_at IS NULL RETURNING id::text"""
+# It waits for no lock: what another sign-in ends at this moment is ended by that.
+_TRIM = """
+UPDATE identity.sessions SET revoked_at = clock_timestamp() WHERE id = ANY(ARRAY(
+  SELECT id FROM identity.sessions WHERE user_id = $1 AND revoked_at IS NULL AND (created_at, id) < (
+    SELECT created_at, id FROM identity.sessions WHERE user_id = $1 AND revoked_at IS NULL
+    ORDER BY created_at DESC, id DESC OFFSET $2::int LIMIT 1)
+  ORDER BY created_at, id LIMIT 100 FOR UPDATE SKIP LOCKED))"""
 # Who keeps no cookie comes with a new place each time. Places are locked in their order, or not waited for: see `_INSERT`.
 _TRIM_PLACES = """
 DELETE FROM identity.known_places WHERE user_id = $1 AND place IN (
@@ -123,7 +136,10 @@ class Presented:
 
 
 async def insert(database: Database, opening: Opening) -> str | None:
-    """Open a session with its first refresh token; its id, or None when the password was changed meanwhile."""
+    """Open a session with its first refresh token; its id, or None when the password was changed meanwhile.
+
+    The account's oldest sessions end when it has more than `LIVING`. As after logging out, their places stay known.
+    """
     found = await database.value(
         _INSERT,
         opening.user_id,
@@ -138,6 +154,7 @@ async def insert(database: Database, opening: Opening) -> str | None:
     )
     if found is None:
         return None
+    await database.value(_TRIM, opening.user_id, LIVING - 1)
     await database.value(_TRIM_PLACES, opening.user_id)
     return str(found)
 
@@ -148,7 +165,7 @@ async def use(database: Database, shown: Presented, retry_seconds: float) -> Use
     None for an unknown one, an ended session, and a bound token without its key: who stole that cannot even end the session.
     """
     async with database.connection() as connection, connection.transaction():
-        row = await connection.fetchrow(_LOCK, shown.token_hash, retry_seconds)
+        row = await connection.fetchrow(_LOCK, shown.token_hash, retry_seconds, RENEWALS)
         if row is None or not row["alive"] or row["jkt"] != shown.jkt:
             return None
         session_id, user_id, expires, jkt = str(row["id"]), row["user_id"], row["expires_at"], row["jkt"]
