@@ -46,10 +46,11 @@ async def login(call: Call) -> Answer:
     user_id = NOBODY if id_ is None else id_
     ahead = services.cookies.made(user_id, device.cookie)
     stored, known = await services.pace.standing(user_id, device.places, ahead=ahead)
-    if not known:
+    strong = [place for place in device.strong_places if place in known]
+    weak = [place for place in device.weak_places if place in known]
+    if not strong:
         await services.limits.sign_in(device.address)
-    places = [place for place in device.places if place in known]
-    async with services.pace.attempt(account, device.address, places, ahead=ahead) as turn:
+    async with services.pace.attempt(account, device.address, strong, weak, ahead=ahead) as turn:
         # As the account is after the wait.
         user = None if id_ is None else services.catalog.users.get(id_)
         usable = stored if user is not None and user.active else None
