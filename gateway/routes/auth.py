@@ -52,7 +52,7 @@ async def login(call: Call) -> Answer:
         await services.limits.sign_in(device.address)
     async with services.pace.attempt(account, device.address, strong, weak, ahead=ahead) as turn:
         # As the account is after the wait.
-        user = None if id_ is None else services.catalog.users.get(id_)
+        user = None if id_ is None else await services.accounts.current(id_)
         usable = stored if user is not None and user.active else None
         grant = None
         if await services.passwords.matches(user_id, usable, body.password, known=turn.known) and user is not None:
@@ -80,7 +80,7 @@ async def refresh(call: Call) -> Answer:
         raise _wrong()
     proof = services.proofs.at_sign_in(call)
     device = Device.of(call, body.device_id, proof.jkt if proof else None)
-    grant = await services.grants.renew(token, device, services.catalog.users)
+    grant = await services.grants.renew(token, device, services.accounts)
     if isinstance(grant, Refused):
         if grant.session_id is not None and grant.user_id is not None:
             services.revocations.note(grant.session_id)

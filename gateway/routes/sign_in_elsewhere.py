@@ -71,7 +71,7 @@ async def finish(call: Call) -> Answer:
         identity = await provider.identify(begun, body.code, body.code_verifier)
         linked = await provider_links.linked(services.database, identity.issuer, identity.subject)
         user_id = linked or services.catalog.users_by_email.get(identity.email, NOBODY)
-        user = services.catalog.users.get(user_id)
+        user = await services.accounts.current(user_id)
         if user is None or not user.active:
             raise Unproven("person", "there is no active account for this person")
         if linked is None:
