@@ -1,7 +1,8 @@
-"""Sessions and refresh tokens on the real database: how many there may be."""
+"""Sessions and refresh tokens on the real database: how many there may be, how they are removed, who hears of their end."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from tests.as_gateway import as_gateway
 from tests.stack import Stack
 
 _LIVING = "SELECT count(*) FROM identity.sessions WHERE user_id = $1 AND revoked_at IS NULL"
+_HAS = "SELECT count(*) FROM identity.sessions WHERE user_id = $1"
 _ENDED = """
 INSERT INTO identity.sessions (id, user_id, expires_at, revoked_at)
 SELECT gen_random_uuid(), $1, now() + interval '1 day', now() - $2::interval FROM generate_series(1, $3::int)
@@ -92,5 +94,38 @@ def test_a_session_can_be_renewed_so_often_and_not_for_ever(stack: Stack) -> Non
         await database.value("UPDATE identity.sessions SET renewals = $2 WHERE id = $1::uuid", id_, RENEWALS)
         assert await sessions.use(database, shown("token 3", "token 4"), 0.0) is None
         assert await sessions.is_alive(database, str(id_)), "access tokens of now are still good"
+
+    as_gateway(stack, test)
+
+
+def test_any_backlog_of_ended_sessions_is_removed_in_small_steps(stack: Stack) -> None:
+    """After a day of many sign-ins the cleaning would take too long each time, and the table would grow for ever."""
+
+    async def test(database: Database) -> None:
+        who = nobody()
+        await database.rows(_ENDED, who, timedelta(days=2), 3 * sessions.FORGET_AT_ONCE + 1)
+        await database.rows(_ENDED, who, timedelta(hours=2), 1)
+        await sessions.forget_old(database)
+        assert await database.value(_HAS, who) == 1
+
+    as_gateway(stack, test)
+
+
+def test_a_refresh_token_that_is_shown_while_its_session_is_removed_is_refused(stack: Stack) -> None:
+    """Each would wait for the other, and the cleaning would stop until the gateway is started again."""
+
+    async def test(database: Database) -> None:
+        who = nobody()
+        id_ = await sessions.insert(database, opening(who, f"{who} 0"))
+        # The token's row is taken first by whoever locks in the wrong order.
+        async with database.connection() as removing:
+            transaction = removing.transaction()
+            await transaction.start()
+            await removing.execute("SELECT FROM identity.sessions WHERE id = $1::uuid FOR UPDATE", id_)
+            use = asyncio.create_task(sessions.use(database, shown(f"{who} 0", f"{who} 1"), 0.0))
+            await asyncio.sleep(0.5)
+            await removing.execute("DELETE FROM identity.sessions WHERE id = $1::uuid", id_)
+            await transaction.commit()
+        assert await use is None
 
     as_gateway(stack, test)
