@@ -98,6 +98,18 @@ def test_a_session_can_be_renewed_so_often_and_not_for_ever(stack: Stack) -> Non
     as_gateway(stack, test)
 
 
+def test_an_end_that_was_committed_late_is_heard_of(stack: Stack) -> None:
+    """A session that was ended while the database was slow would live on at the other gateways."""
+
+    async def test(database: Database) -> None:
+        who = nobody()
+        now = await database.value("SELECT now()")
+        (row,) = await database.rows(_ENDED, who, timedelta(seconds=70), 1)
+        assert row[0] in dict(await sessions.revoked_since(database, now, 600.0))
+
+    as_gateway(stack, test)
+
+
 def test_any_backlog_of_ended_sessions_is_removed_in_small_steps(stack: Stack) -> None:
     """After a day of many sign-ins the cleaning would take too long each time, and the table would grow for ever."""
 
