@@ -56,7 +56,7 @@ async def login(call: Call) -> Answer:
         usable = stored if user is not None and user.active else None
         grant = None
         if await services.passwords.matches(user_id, usable, body.password, known=turn.known) and user is not None:
-            services.proofs.spend(proof)
+            services.proofs.spend(proof, user.id)
             device = device.with_cookie(known, services.cookies.new(user.id))
             grant = await services.grants.open(user, device, stored)
         if user is None or grant is None:
@@ -86,7 +86,7 @@ async def refresh(call: Call) -> Answer:
             services.revocations.note(grant.session_id)
             services.security.note(call, "refresh-reused", grant.user_id, code="unauthenticated")
         raise without_session(call, _wrong())
-    services.proofs.spend(proof)
+    services.proofs.spend(proof, grant.user_id)
     document, headers = handed_over(call, grant.document)
     return json_answer(document, headers=headers)
 

@@ -80,7 +80,7 @@ async def finish(call: Call) -> Answer:
         raise _away(call, failure) from None
     except Unproven as failure:
         raise _refused(call, failure, user_id) from None
-    services.proofs.spend(proof)
+    services.proofs.spend(proof, user.id)
     _, known = await credentials.standing(services.database, user.id, device.places)
     device = device.with_cookie(known, services.cookies.new(user.id))
     grant = await services.grants.open(user, device)
