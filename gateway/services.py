@@ -22,6 +22,7 @@ from gateway.http.cors import Cors
 from gateway.http.cursors import Cursors
 from gateway.http.problems import Problem
 from gateway.http.public import PublicUrl
+from gateway.identity.accounts import Accounts
 from gateway.identity.callers import Callers
 from gateway.identity.devices import DeviceCookies
 from gateway.identity.dpop import Proofs
@@ -82,7 +83,8 @@ class Services:
         self.public = PublicUrl(settings.public_url, settings.gateway_host, settings.gateway_port, scheme)
         self.proofs = Proofs(self.public)
         self.revocations = Revocations(self.database)
-        self.callers = Callers(self.tokens, self.proofs, self.revocations, self.catalog, keys.refetch)
+        self.accounts = Accounts(self.catalog, self.database, self.follower.catch_up)
+        self.callers = Callers(self.tokens, self.proofs, self.revocations, self.accounts, keys.refetch)
         self.grants = Grants(self.database, self.tokens, key)
         self.passwords = Passwords()
         self.cookies = DeviceCookies(key)
@@ -145,6 +147,7 @@ class Services:
                     self.outcomes.stop(),
                     self.follower.stop(),
                     self.revocations.stop(),
+                    self.accounts.stop(),
                     self.worker_lag.stop(),
                     return_exceptions=True,
                 )
@@ -214,6 +217,7 @@ class Services:
             _insist("Kafka (outcomes)", self.outcomes.start),
             _insist("Kafka (reference data)", self.follower.start, self.follower.stop),
         )
+        self.accounts.start()
         await self.worker_lag.start()
         self.started = True
         log.info("the gateway is ready", reference_offset=self.catalog.offset)

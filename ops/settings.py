@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     rate_address_burst: Rate = Field(900, description="gateway: calls at once from one address")
     rate_sign_in: Rate = Field(
         20,
-        description="gateway: password sign-ins a second from one address; devices known to the account do not count",
+        description="gateway: password sign-ins a second from one address; devices known by cookie or DPoP key do not count",
     )
     rate_sign_in_burst: Rate = Field(100, description="gateway: password sign-ins at once from one address")
     redis_url: SecretStr = Field(

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from gateway.http.access import Access
 from gateway.http.call import Call
 from gateway.http.problems import forbidden, unauthenticated
-from gateway.identity.dpop import Proofs, bad_binding
+from gateway.identity.accounts import Accounts
+from gateway.identity.dpop import Proof, Proofs, bad_binding
 from gateway.identity.revocations import Revocations
 from gateway.identity.tokens import Claims, TokenError, Tokens, UnknownKey
-from schemas.catalog import Catalog
 from schemas.reference import User
 
 MAX_CACHED = 20_000
@@ -45,19 +45,23 @@ class Callers:
         tokens: Tokens,
         proofs: Proofs,
         revocations: Revocations,
-        catalog: Catalog,
+        accounts: Accounts,
         refetch: Callable[[], Awaitable[bool]],
     ) -> None:
         """`refetch` reads the token keys again, as seldom as it likes, and says whether there were new ones."""
         self._tokens = tokens
         self._proofs = proofs
         self._revocations = revocations
-        self._catalog = catalog
+        self._accounts = accounts
         self._refetch = refetch
         self._verified: dict[bytes, Claims] = {}
 
-    async def identify(self, call: Call) -> Caller:
-        """The caller. Raises Problem 401, or 503 when it cannot be found out whether the session still stands."""
+    async def identify(self, call: Call) -> tuple[Caller, Proof | None]:
+        """The caller, and a proof that is still to be used up.
+
+        Raises:
+            Problem: 401, or 503 when it cannot be found out whether session and account still stand.
+        """
         scheme, _, given = (call.raw_headers.get(b"authorization") or b"").partition(b" ")
         token, bound = given.strip(), scheme.lower() == b"dpop"
         if not bound and scheme.lower() != b"bearer":
@@ -70,14 +74,13 @@ class Callers:
             raise unauthenticated()
         if bound != (claims.jkt is not None):
             raise bad_binding()
-        if claims.jkt is not None:
-            self._proofs.of_call(call, token.decode("ascii"), claims.jkt)
+        proof = None if claims.jkt is None else self._proofs.of_call(call, token.decode("ascii"), claims.jkt)
         if await self._revocations.is_revoked(claims.session_id):
             raise unauthenticated()
-        user = self._catalog.users.get(claims.user_id)
+        user = await self._accounts.current(claims.user_id)
         if user is None or not user.active:
             raise unauthenticated()
-        return Caller(user, claims.roles.intersection(user.roles), claims.session_id)
+        return Caller(user, claims.roles.intersection(user.roles), claims.session_id), proof
 
     async def _verify(self, token: bytes) -> Claims:
         try:
@@ -97,14 +100,15 @@ class Callers:
 
 
 async def admit(call: Call, access: Access) -> Caller:
-    """The caller, whom `access` lets in.
+    """The caller, whom `access` lets in. Only calls within the caller's rate limit use up proofs, which are remembered.
 
     Raises:
-        Problem: 401, 429 (the caller's rate limit), 403 (which is put on record).
+        Problem: 401, 429 (the caller's rate limit), 403 (which is put on record), 503.
     """
     services = call.services
-    caller = await services.callers.identify(call)
+    caller, proof = await services.callers.identify(call)
     await services.limits.user(caller.id)
+    services.proofs.spend(proof, caller.id)
     if access.limited and caller.roles.isdisjoint(access.roles):
         services.security.note(call, "access-denied", caller.id, roles=caller.user.roles, code="forbidden")
         raise forbidden()

@@ -51,15 +51,19 @@ class Device:
         )
 
     @property
+    def strong_places(self) -> list[bytes]:
+        """By what nobody else can be taken for it, the hardest to imitate first."""
+        return _places(("key", self.jkt), ("cookie", self.cookie))
+
+    @property
+    def weak_places(self) -> list[bytes]:
+        """By what it is known again, and whoever says the same or sits behind the same address."""
+        return _places(("device", self.device_id), ("address", network_of(self.address)))
+
+    @property
     def places(self) -> list[bytes]:
         """By what it is known again, the hardest to imitate first."""
-        kinds = (
-            ("key", self.jkt),
-            ("cookie", self.cookie),
-            ("device", self.device_id),
-            ("address", network_of(self.address)),
-        )
-        return [_place(kind, value) for kind, value in kinds if value is not None]
+        return self.strong_places + self.weak_places
 
     def with_cookie(self, known: set[bytes], new: str) -> Device:
         """With a cookie that its owner signed in with before, or else the `new` one: nobody can plant one that they know."""
@@ -105,6 +109,10 @@ def _mac(key: str, user_id: str, value: str) -> str:
     own = hmac.digest(key.encode(), b"athena device cookie", "sha256")
     mac = hmac.digest(own, f"{user_id}\0{value}".encode(), "sha256")[:_MAC_BYTES]
     return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+
+
+def _places(*kinds: tuple[str, str | None]) -> list[bytes]:
+    return [_place(kind, value) for kind, value in kinds if value is not None]
 
 
 def _place(kind: str, value: str) -> bytes:

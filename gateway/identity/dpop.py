@@ -58,13 +58,13 @@ class Proofs:
         except ProofError as error:
             raise bad_proof(str(error)) from None
 
-    def spend(self, proof: Proof | None) -> None:
-        """Use up the proof of a sign-in that succeeded. Raises Problem 401, 503."""
-        if proof is not None and not self._replays.spend(proof.jkt, proof.jti):
+    def spend(self, proof: Proof | None, user_id: str) -> None:
+        """Use up the proof of a call that this user may make. Raises Problem 401, 503."""
+        if proof is not None and not self._replays.spend(proof.jkt, proof.jti, user_id):
             raise bad_proof("was used before")
 
-    def of_call(self, call: Call, access_token: str, jkt: str) -> None:
-        """The proof of a call with a bound access token, which is used up. Raises Problem 401, 503."""
+    def of_call(self, call: Call, access_token: str, jkt: str) -> Proof:
+        """The proof of a call with a bound access token. Raises Problem 401."""
         try:
             text = _only(call)
             if text is None:
@@ -74,7 +74,7 @@ class Proofs:
             raise bad_proof(str(error)) from None
         if not hmac.compare_digest(proof.jkt, jkt):
             raise bad_binding()
-        self.spend(proof)
+        return proof
 
     def _read(self, text: str, call: Call, access_token: str | None) -> Proof:
         method, path = call.scope["method"], call.scope.get("raw_path") or call.scope["path"].encode()

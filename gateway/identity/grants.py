@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gateway.identity.accounts import Accounts
 from gateway.identity.devices import Device
 from gateway.identity.tokens import LIFETIME, Tokens
 from gateway.sql import sessions
@@ -75,7 +76,7 @@ class Grants:
             return None
         return self._grant(user, session_id, refresh, int(time.time()), expires, device.jkt)
 
-    async def renew(self, refresh: str, device: Device, users: dict[str, User]) -> Grant | Refused:
+    async def renew(self, refresh: str, device: Device, accounts: Accounts) -> Grant | Refused:
         """Rotate: the token's successor, and a new access token. Raises Problem 503."""
         successors = [_successor(key, refresh) for key in self._key.signing_keys()]
         hashes = [_hash(one) for one in successors]
@@ -85,7 +86,7 @@ class Grants:
             return Refused()
         if found.reused:
             return Refused(found.session_id, found.user_id)
-        user = users.get(found.user_id)
+        user = await accounts.current(found.user_id)
         if user is None or not user.active:
             return Refused()
         successor, issued = successors[found.successor], int(found.used_at.timestamp())

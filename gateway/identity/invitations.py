@@ -45,7 +45,7 @@ async def invite(services: Services, user_id: str) -> Invitation:
 
 async def check_password(services: Services, email: str, name: str, password: str) -> None:
     """Whether a person of that address and name may have it, before anything is changed. Raises Problem 422, 503."""
-    await services.passwords.accepted(email, password, email, name, "/password", known=True)
+    await services.passwords.accepted(email, password, email, name, "/password")
 
 
 async def set_password(services: Services, user: User, password: str) -> None:
@@ -73,7 +73,7 @@ async def redeem(services: Services, token: str, password: str) -> User:
     user = services.catalog.users.get(await credentials.invited(services.database, token_hash) or "")
     if user is None or not user.active:
         raise _worthless()
-    await services.passwords.accepted(user.id, password, user.email, user.name, "/new", known=False)
+    await services.passwords.accepted(user.id, password, user.email, user.name, "/new")
     hashed = await services.passwords.hash(user.id, password, known=False)
     ended = await credentials.redeem(services.database, token_hash, hashed)
     if ended is None:

@@ -1,9 +1,10 @@
 """Slows wrong sign-ins, without letting a stranger slow the owner.
 
-Each attempt takes a turn before its password is checked, and gets it back when that was right. From a place where the owner
-signed in before, the turns are those of this account at this place; a stranger's are those of the account and of the address.
-So strangers, however many, use up what is theirs, and never what a known device has. Turns are in PostgreSQL: all gateways
-share them. Unknown accounts are slowed like known ones.
+Each attempt takes a turn before its password is checked, and gets it back when that was right. From a device that the owner
+signed in with before, the turns are those of this account and device; a stranger's are those of the account and of the address.
+Who only says the same `device_id`, or sits behind the same address, has turns of this account at this place, and takes one of the
+address too. So strangers, however many, use up what is theirs, and never what a known device has. Turns are in PostgreSQL:
+all gateways share them. Unknown accounts are slowed like known ones.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Rate:
 
 #: Of all strangers together, on one account.
 ACCOUNT = Rate(10, 2.0)
-#: Of one address, on all accounts that do not know it.
+#: Of one address, on all accounts, but for devices that they know.
 ADDRESS = Rate(20, 0.5)
 #: Of one account, at one place that it knows.
 PLACE = Rate(10, 30.0)
@@ -59,7 +60,7 @@ PLACE = Rate(10, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn that was taken. `known`: at a place where the owner signed in before."""
+    """A turn that was taken. `known`: of a device that the owner signed in with before, which nobody can imitate."""
 
     keys: Sequence[bytes]
     steps: Sequence[float]
@@ -84,30 +85,41 @@ class Pace:
 
     @asynccontextmanager
     async def attempt(
-        self, account: str, address: str, known_places: Sequence[bytes], *, ahead: bool
+        self, account: str, address: str, strong: Sequence[bytes], weak: Sequence[bytes] = (), *, ahead: bool
     ) -> AsyncIterator[Turn]:
         """A turn, held while the password is checked; call `right` within. Raises Problem as `turn` does."""
-        whole = [(f"account {account}", AT_ONCE_ACCOUNT), (f"address {network_of(address)}", AT_ONCE_ADDRESS)]
-        known = [(f"place {account} {known_places[0].hex()}", AT_ONCE_ACCOUNT)] if known_places else whole
+        places = [*strong, *weak]
+        lanes = [(f"place {account} {places[0].hex()}" if places else f"account {account}", AT_ONCE_ACCOUNT)]
+        if not strong:
+            lanes.append((f"address {network_of(address)}", AT_ONCE_ADDRESS))
         async with AsyncExitStack() as held:
             try:
-                await held.enter_async_context(self._lanes.lane(*known))
+                await held.enter_async_context(self._lanes.lane(*lanes))
             except TimeoutError:
                 raise _slowed(LONGEST_WAIT) from None
-            yield await self.turn(account, address, known_places, ahead=ahead)
+            yield await self.turn(account, address, strong, weak, ahead=ahead)
 
-    async def turn(self, account: str, address: str, known_places: Sequence[bytes], *, ahead: bool) -> Turn:
-        """Wait for a turn at one of the known places, tried in their order, else for a stranger's.
+    async def turn(
+        self, account: str, address: str, strong: Sequence[bytes], weak: Sequence[bytes] = (), *, ahead: bool
+    ) -> Turn:
+        """Wait for a turn at one of the places that the account knows, tried in their order, else for a stranger's.
+
+        `strong` places are those that nobody can imitate; a turn at a `weak` one is one of the address too.
 
         Raises:
             Problem: 429 when there is none within 4 s; 503.
         """
-        for place in known_places:
+        for place in strong:
             key = _key("place", account, place.hex())
             turn = await self._take({key: PLACE}, known=True, ahead=account if ahead else None)
             if isinstance(turn, Turn):
                 return turn
-        return await self._insist({_key("account", account): ACCOUNT, _key("address", network_of(address)): ADDRESS})
+        of_address = {_key("address", network_of(address)): ADDRESS}
+        for place in weak:
+            turn = await self._take({_key("place", account, place.hex()): PLACE} | of_address, known=False, ahead=None)
+            if isinstance(turn, Turn):
+                return turn
+        return await self._insist({_key("account", account): ACCOUNT} | of_address)
 
     async def turn_of_address(self, address: str) -> Turn:
         """A turn for something that names no account. Raises Problem 429, 503."""

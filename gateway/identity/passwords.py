@@ -1,4 +1,4 @@
-"""Password hashes: argon2id, in two threads: one for devices that are known, one for strangers.
+"""Password hashes: argon2id, in two threads: one for devices that are known, one for strangers. The rules have a third.
 
 A check takes as long for an account that does not exist. Strangers cannot take the time of those who are known, and cost the
 machine one core at most; nor can one account, however often its owner signs in, take it from the others.
@@ -18,7 +18,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from gateway.http.problems import unavailable
 from gateway.identity.password_rules import check, normal
-from gateway.turns import Shares
+from gateway.turns import Lanes, Shares
 
 #: OWASP's first choice of argon2id parameters: 46 MiB, one pass, one lane.
 HASHER = PasswordHasher(time_cost=1, memory_cost=47104, parallelism=1)
@@ -35,7 +35,7 @@ class _Lane:
     """One thread, and a queue with an end."""
 
     def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"argon2-{name}")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._waiting = 0
 
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
@@ -59,8 +59,10 @@ class Passwords:
     """Bounded: two checks at a time (92 MiB), 64 in each queue. All methods raise Problem 503 when too many wait already."""
 
     def __init__(self) -> None:
-        self._known = _Lane("known")
-        self._strangers = _Lane("strangers")
+        self._known = _Lane("argon2-known")
+        self._strangers = _Lane("argon2-strangers")
+        self._rules = _Lane("password-rules")
+        self._one_of_each = Lanes(MAX_WAITING, LONGEST)
         self._shares = Shares(OF_ONE_ACCOUNT)
         self._nobody = HASHER.hash(secrets.token_urlsafe(32))
 
@@ -69,9 +71,13 @@ class Passwords:
         right = await self._run(account, known, _matches, stored or self._nobody, password)
         return right and stored is not None
 
-    async def accepted(self, account: str, password: str, email: str, name: str, pointer: str, *, known: bool) -> None:
-        """Raises Problem 422 at `pointer` for a password that is not good enough for this person."""
-        await self._run(account, known, check, password, email, name, pointer)
+    async def accepted(self, account: str, password: str, email: str, name: str, pointer: str) -> None:
+        """Raises Problem 422 at `pointer` for a password that is not good enough for this person; one of an account at a time."""
+        try:
+            async with self._one_of_each.lane((account, 1)):
+                await self._rules.run(check, password, email, name, pointer)
+        except TimeoutError:
+            raise unavailable("Too many passwords are looked at already.", retry_after=2) from None
 
     async def hash(self, account: str, password: str, *, known: bool) -> str:
         """The hash to be stored."""
@@ -84,6 +90,7 @@ class Passwords:
     def stop(self) -> None:
         self._known.stop()
         self._strangers.stop()
+        self._rules.stop()
 
 
 def _matches(stored: str, password: str) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from gateway.http.problems import unavailable
 
 MOST = 100_000
-#: Of one key: what a user's rate limit lets through while a proof is remembered, so that nobody fills it for all others.
+#: Of one user, however many keys they have: what their rate limit lets through while a proof is remembered, so that nobody
+#: fills it for all others.
 MOST_OF_ONE = 15_000
 
 
@@ -28,8 +29,8 @@ class Replays:
         """Whether the proof was used before."""
         return _key(jkt, jti) in self._seen
 
-    def spend(self, jkt: str, jti: str) -> bool:
-        """Use the proof up; False when it was before. Raises Problem 503 when no more can be remembered."""
+    def spend(self, jkt: str, jti: str, user_id: str) -> bool:
+        """Use the user's proof up; False when it was before. Raises Problem 503 when no more can be remembered."""
         now = self._clock()
         while self._seen:
             key, (until, owner) = next(iter(self._seen.items()))
@@ -39,18 +40,18 @@ class Replays:
         key = _key(jkt, jti)
         if key in self._seen:
             return False
-        count = self._counts.get(jkt, 0)
+        count = self._counts.get(user_id, 0)
         if len(self._seen) >= self._most or count >= MOST_OF_ONE:
             raise unavailable("Too many proofs are remembered at this moment.", retry_after=5)
-        self._seen[key] = (now + self._keep, jkt)
-        self._counts[jkt] = count + 1
+        self._seen[key] = (now + self._keep, user_id)
+        self._counts[user_id] = count + 1
         return True
 
-    def _forget(self, key: bytes, jkt: str) -> None:
+    def _forget(self, key: bytes, user_id: str) -> None:
         del self._seen[key]
-        self._counts[jkt] -= 1
-        if not self._counts[jkt]:
-            del self._counts[jkt]
+        self._counts[user_id] -= 1
+        if not self._counts[user_id]:
+            del self._counts[user_id]
 
 
 def _key(jkt: str, jti: str) -> bytes:

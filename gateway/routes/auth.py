@@ -46,16 +46,17 @@ async def login(call: Call) -> Answer:
     user_id = NOBODY if id_ is None else id_
     ahead = services.cookies.made(user_id, device.cookie)
     stored, known = await services.pace.standing(user_id, device.places, ahead=ahead)
-    if not known:
+    strong = [place for place in device.strong_places if place in known]
+    weak = [place for place in device.weak_places if place in known]
+    if not strong:
         await services.limits.sign_in(device.address)
-    places = [place for place in device.places if place in known]
-    async with services.pace.attempt(account, device.address, places, ahead=ahead) as turn:
+    async with services.pace.attempt(account, device.address, strong, weak, ahead=ahead) as turn:
         # As the account is after the wait.
-        user = None if id_ is None else services.catalog.users.get(id_)
+        user = None if id_ is None else await services.accounts.current(id_)
         usable = stored if user is not None and user.active else None
         grant = None
         if await services.passwords.matches(user_id, usable, body.password, known=turn.known) and user is not None:
-            services.proofs.spend(proof)
+            services.proofs.spend(proof, user.id)
             device = device.with_cookie(known, services.cookies.new(user.id))
             grant = await services.grants.open(user, device, stored)
         if user is None or grant is None:
@@ -79,13 +80,13 @@ async def refresh(call: Call) -> Answer:
         raise _wrong()
     proof = services.proofs.at_sign_in(call)
     device = Device.of(call, body.device_id, proof.jkt if proof else None)
-    grant = await services.grants.renew(token, device, services.catalog.users)
+    grant = await services.grants.renew(token, device, services.accounts)
     if isinstance(grant, Refused):
         if grant.session_id is not None and grant.user_id is not None:
             services.revocations.note(grant.session_id)
             services.security.note(call, "refresh-reused", grant.user_id, code="unauthenticated")
         raise without_session(call, _wrong())
-    services.proofs.spend(proof)
+    services.proofs.spend(proof, grant.user_id)
     document, headers = handed_over(call, grant.document)
     return json_answer(document, headers=headers)
 

@@ -25,7 +25,7 @@ async def change(call: Call) -> Answer:
         raise invalid_at("/new", "is the password that you have; choose another one")
     turn = await services.pace.turn(user.email.lower(), call.address, [caller.session_id.encode()], ahead=True)
     known = turn.known
-    await services.passwords.accepted(user.id, body.new, user.email, user.name, "/new", known=known)
+    await services.passwords.accepted(user.id, body.new, user.email, user.name, "/new")
     stored, _ = await credentials.standing(services.database, user.id, ())
     ended = None
     if stored is not None and await services.passwords.matches(user.id, stored, body.current, known=known):

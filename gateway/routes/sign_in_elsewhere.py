@@ -71,7 +71,7 @@ async def finish(call: Call) -> Answer:
         identity = await provider.identify(begun, body.code, body.code_verifier)
         linked = await provider_links.linked(services.database, identity.issuer, identity.subject)
         user_id = linked or services.catalog.users_by_email.get(identity.email, NOBODY)
-        user = services.catalog.users.get(user_id)
+        user = await services.accounts.current(user_id)
         if user is None or not user.active:
             raise Unproven("person", "there is no active account for this person")
         if linked is None:
@@ -80,7 +80,7 @@ async def finish(call: Call) -> Answer:
         raise _away(call, failure) from None
     except Unproven as failure:
         raise _refused(call, failure, user_id) from None
-    services.proofs.spend(proof)
+    services.proofs.spend(proof, user.id)
     _, known = await credentials.standing(services.database, user.id, device.places)
     device = device.with_cookie(known, services.cookies.new(user.id))
     grant = await services.grants.open(user, device)

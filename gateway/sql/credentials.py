@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from gateway.sql.cleaning import remove
 from gateway.sql.database import Database
 from gateway.sql.sessions import end_all
 
@@ -34,10 +35,15 @@ _INVITED = "SELECT user_id FROM identity.invitations WHERE token_hash = $1 AND e
 _REDEEM = """
 DELETE FROM identity.invitations WHERE token_hash = $1 AND expires_at > clock_timestamp() RETURNING user_id"""
 _UNINVITE = "DELETE FROM identity.invitations WHERE user_id = $1"
-_FORGET_INVITATIONS = "DELETE FROM identity.invitations WHERE expires_at < now()"
+_FORGET_INVITATIONS = """
+DELETE FROM identity.invitations WHERE user_id = ANY(ARRAY(
+  SELECT user_id FROM identity.invitations WHERE expires_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED))"""
 _FORGET_PLACES = """
-DELETE FROM identity.known_places WHERE (user_id, place) IN (
-  SELECT user_id, place FROM identity.known_places WHERE seen_at < now() - interval '90 days' FOR UPDATE SKIP LOCKED)"""
+WITH old AS MATERIALIZED (
+  SELECT user_id, place FROM identity.known_places WHERE seen_at < now() - interval '90 days'
+  LIMIT $1 FOR UPDATE SKIP LOCKED)
+DELETE FROM identity.known_places p USING old WHERE p.user_id = old.user_id AND p.place = old.place"""
+_FORGET_AT_ONCE = 5_000
 
 
 async def standing(database: Database, user_id: str, places: Sequence[bytes]) -> tuple[str | None, set[bytes]]:
@@ -90,8 +96,8 @@ async def redeem(database: Database, token_hash: bytes, password_hash: str) -> l
 
 async def forget_old(database: Database) -> None:
     """Remove links that have expired, and places not seen for 90 days."""
-    await database.value(_FORGET_INVITATIONS)
-    await database.value(_FORGET_PLACES)
+    for statement in (_FORGET_INVITATIONS, _FORGET_PLACES):
+        await remove(database, statement, _FORGET_AT_ONCE)
 
 
 async def _put(connection: Any, user_id: str, password_hash: str) -> list[str]:

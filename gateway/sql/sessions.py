@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from gateway.sql.cleaning import remove
 from gateway.sql.database import Database, Row
+
+#: Living sessions of an account; a new one ends the oldest. So whatever ends all of them is quick, whoever opened them.
+LIVING = 100
+#: Of one session: every 10 minutes would be 4,320 in its 30 days. All used tokens are kept while it lives: were the oldest
+#: forgotten, a thief would only have to renew often enough for the owner's token not to end the session any more.
+RENEWALS = 10_000
+#: Sessions that are removed at once, with up to so many refresh tokens each.
+FORGET_AT_ONCE = 50
 
 # With a hash: only while it still is the password's. The lock makes a change of it, which ends all sessions, wait.
 _INSERT = """
@@ -22,16 +31,20 @@ places AS (
   ON CONFLICT (user_id, place) DO UPDATE SET session_id = excluded.session_id, seen_at = excluded.seen_at)
 INSERT INTO identity.refresh_tokens (token_hash, session_id) SELECT $4, id FROM session RETURNING session_id"""
 
+# The session before its tokens, as in all that removes them. What has come of the token by then, a further statement reads.
 _LOCK = """
+SELECT FROM identity.sessions
+WHERE id = (SELECT session_id FROM identity.refresh_tokens WHERE token_hash = $1) FOR UPDATE"""
+_SHOWN = """
 SELECT s.id, s.user_id, s.device_id, s.jkt, s.expires_at, t.used_at, t.used_by,
-       s.revoked_at IS NULL AND s.expires_at > now() AS alive,
+       s.revoked_at IS NULL AND s.expires_at > now() AND s.renewals < $3 AS alive,
        coalesce(t.used_at > clock_timestamp() - make_interval(secs => $2), false) AS just_used
 FROM identity.refresh_tokens t JOIN identity.sessions s ON s.id = t.session_id
-WHERE t.token_hash = $1 FOR UPDATE"""
+WHERE t.token_hash = $1"""
 _MARK_USED = """
 UPDATE identity.refresh_tokens SET used_at = clock_timestamp(), used_by = $2 WHERE token_hash = $1 RETURNING used_at"""
 _ADD = "INSERT INTO identity.refresh_tokens (token_hash, session_id) VALUES ($1, $2)"
-_TOUCH = "UPDATE identity.sessions SET last_used_at = clock_timestamp() WHERE id = $1"
+_TOUCH = "UPDATE identity.sessions SET last_used_at = clock_timestamp(), renewals = renewals + 1 WHERE id = $1"
 _UNUSED = """
 SELECT array_position($1::bytea[], token_hash) FROM identity.refresh_tokens
 WHERE token_hash = ANY($1::bytea[]) AND used_at IS NULL"""
@@ -43,6 +56,13 @@ WHERE id = $1::uuid AND user_id = $2 AND revoked_at IS NULL AND expires_at > now
 _END_ALL = """
 UPDATE identity.sessions SET revoked_at = clock_timestamp()
 WHERE user_id = $1 AND id IS DISTINCT FROM $2::uuid AND revoked_at IS NULL RETURNING id::text"""
+# It waits for no lock: what another sign-in ends at this moment is ended by that.
+_TRIM = """
+UPDATE identity.sessions SET revoked_at = clock_timestamp() WHERE id = ANY(ARRAY(
+  SELECT id FROM identity.sessions WHERE user_id = $1 AND revoked_at IS NULL AND (created_at, id) < (
+    SELECT created_at, id FROM identity.sessions WHERE user_id = $1 AND revoked_at IS NULL
+    ORDER BY created_at DESC, id DESC OFFSET $2::int LIMIT 1)
+  ORDER BY created_at, id LIMIT 100 FOR UPDATE SKIP LOCKED))"""
 # Who keeps no cookie comes with a new place each time. Places are locked in their order, or not waited for: see `_INSERT`.
 _TRIM_PLACES = """
 DELETE FROM identity.known_places WHERE user_id = $1 AND place IN (
@@ -65,16 +85,21 @@ WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now()
   AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3::uuid))
 ORDER BY created_at DESC, id DESC LIMIT $4"""
 
-# Five seconds of overlap: the time is taken a moment before the row can be seen.
+# The time is taken before the row can be seen: by a wait for a lock and the rest of the transaction, which the server ends
+# when it stands still for 60 s (`Database`). Hearing of an end twice is harmless.
 _REVOKED = """
 SELECT id::text, revoked_at FROM identity.sessions
 WHERE revoked_at IS NOT NULL
-  AND revoked_at > coalesce($1::timestamptz - interval '5 seconds', now() - make_interval(secs => $2))"""
+  AND revoked_at > coalesce($1::timestamptz - interval '75 seconds', now() - make_interval(secs => $2))"""
 
 # A token of a session that is not there is refused like one of a session that has ended.
-_FORGET = """
-DELETE FROM identity.sessions
-WHERE expires_at < now() - interval '1 day' OR revoked_at < now() - interval '1 day'"""
+# `ANY(ARRAY(…))`: what is in there is done once, however the rest is planned, so the limit holds.
+_FORGET_ENDED = """
+DELETE FROM identity.sessions WHERE id = ANY(ARRAY(
+  SELECT id FROM identity.sessions WHERE revoked_at < now() - interval '1 day' LIMIT $1 FOR UPDATE SKIP LOCKED))"""
+_FORGET_EXPIRED = """
+DELETE FROM identity.sessions WHERE id = ANY(ARRAY(
+  SELECT id FROM identity.sessions WHERE expires_at < now() - interval '1 day' LIMIT $1 FOR UPDATE SKIP LOCKED))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +148,10 @@ class Presented:
 
 
 async def insert(database: Database, opening: Opening) -> str | None:
-    """Open a session with its first refresh token; its id, or None when the password was changed meanwhile."""
+    """Open a session with its first refresh token; its id, or None when the password was changed meanwhile.
+
+    The account's oldest sessions end when it has more than `LIVING`. As after logging out, their places stay known.
+    """
     found = await database.value(
         _INSERT,
         opening.user_id,
@@ -138,6 +166,7 @@ async def insert(database: Database, opening: Opening) -> str | None:
     )
     if found is None:
         return None
+    await database.value(_TRIM, opening.user_id, LIVING - 1)
     await database.value(_TRIM_PLACES, opening.user_id)
     return str(found)
 
@@ -148,7 +177,8 @@ async def use(database: Database, shown: Presented, retry_seconds: float) -> Use
     None for an unknown one, an ended session, and a bound token without its key: who stole that cannot even end the session.
     """
     async with database.connection() as connection, connection.transaction():
-        row = await connection.fetchrow(_LOCK, shown.token_hash, retry_seconds)
+        await connection.execute(_LOCK, shown.token_hash)
+        row = await connection.fetchrow(_SHOWN, shown.token_hash, retry_seconds, RENEWALS)
         if row is None or not row["alive"] or row["jkt"] != shown.jkt:
             return None
         session_id, user_id, expires, jkt = str(row["id"]), row["user_id"], row["expires_at"], row["jkt"]
@@ -213,4 +243,5 @@ async def revoked_since(database: Database, since: datetime | None, keep_seconds
 
 async def forget_old(database: Database) -> None:
     """Remove sessions that ended more than a day ago, with their refresh tokens."""
-    await database.value(_FORGET)
+    for statement in (_FORGET_ENDED, _FORGET_EXPIRED):
+        await remove(database, statement, FORGET_AT_ONCE)

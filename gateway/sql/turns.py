@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.sql.cleaning import remove
 from gateway.sql.database import Database
 
 _TAKE = "SELECT identity.take_turn($1::bytea[], $2::float8[], $3::float8[], $4)"
@@ -13,7 +14,9 @@ WITH locked AS (SELECT key FROM identity.turns WHERE key = ANY($1::bytea[]) ORDE
 UPDATE identity.turns t SET due = t.due - make_interval(secs => a.step)
 FROM locked JOIN unnest($1::bytea[], $2::float8[]) AS a (key, step) USING (key) WHERE t.key = locked.key"""
 _FORGET = """
-DELETE FROM identity.turns WHERE key IN (SELECT key FROM identity.turns WHERE due < now() FOR UPDATE SKIP LOCKED)"""
+DELETE FROM identity.turns WHERE key = ANY(ARRAY(
+  SELECT key FROM identity.turns WHERE due < now() LIMIT $1 FOR UPDATE SKIP LOCKED))"""
+_FORGET_AT_ONCE = 5_000
 
 
 async def take(
@@ -31,4 +34,4 @@ async def give_back(database: Database, keys: Sequence[bytes], steps: Sequence[f
 
 async def forget_old(database: Database) -> None:
     """Remove what slows nobody any more."""
-    await database.value(_FORGET)
+    await remove(database, _FORGET, _FORGET_AT_ONCE)

@@ -112,7 +112,8 @@ class Owner:
 def session(address: str, jar: aiohttp.abc.AbstractCookieJar | None = None) -> aiohttp.ClientSession:
     """Connections from that address of this machine."""
     connector = aiohttp.TCPConnector(local_addr=(address, 0), limit=AT_ONCE, keepalive_timeout=30)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=jar or aiohttp.DummyCookieJar(), timeout=TIME_OUT)
+    cookies = aiohttp.DummyCookieJar() if jar is None else jar  # an empty jar is false
+    return aiohttp.ClientSession(connector=connector, cookie_jar=cookies, timeout=TIME_OUT)
 
 
 def addresses(count: int) -> list[str]:

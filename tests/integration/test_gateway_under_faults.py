@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import asyncpg
 import httpx
 import psutil
 import pytest
@@ -19,6 +21,9 @@ from tests.client import Api, submission
 from tests.stack import Stack, wait_until
 
 LIMIT = 30
+_REPLACE = """
+UPDATE catalog.entities SET document = replace(document, $2, $3)
+WHERE kind = 'user' AND id = $1 AND document LIKE '%' || $2 || '%'"""
 NO_WAIT = {"Prefer": "respond-async"}
 #: A send may take 5 s, an answer of PostgreSQL 2 s and 5 s; the rest is a busy machine.
 LONGEST_ANSWER = 25.0
@@ -48,6 +53,27 @@ def frozen(pid: int) -> Iterator[None]:
         for one in family:
             if one.is_running():
                 one.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def document_of(own: Stack, user_id: str, before: str, after: str) -> Iterator[None]:
+    """In the account's document on the read side one text stands in the place of another meanwhile."""
+
+    def put(old: str, new: str) -> None:
+        async def run() -> str:
+            connection = await asyncpg.connect(own.postgres, timeout=10)
+            try:
+                return str(await connection.execute(_REPLACE, user_id, old, new))
+            finally:
+                await connection.close()
+
+        assert asyncio.run(run()) == "UPDATE 1"
+
+    put(before, after)
+    try:
+        yield
+    finally:
+        put(after, before)
 
 
 def figures(own: Stack) -> dict[str, float]:
@@ -212,6 +238,9 @@ def test_a_frozen_broker_answers_in_time_and_takes_each_submission_once(own: Sta
             assert httpx.get(f"{own.gateway}/livez", timeout=10).status_code == 200
             assert httpx.get(f"{own.gateway}/readyz", timeout=20).status_code == 503
             time.sleep(8)
+            assert person.get("sam.sales", "/requests").status_code == 200, "accounts are in PostgreSQL too"
+            with document_of(own, "sam.sales", '"active":true', '"active":false'):
+                assert person.get("sam.sales", "/requests").status_code == 401, "a deactivation was not heard of"
         assert slowest < LONGEST_ANSWER
         own.wait_ready(60)
         assert own.pid("gateway") == pid

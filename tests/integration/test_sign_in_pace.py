@@ -34,6 +34,15 @@ async def get(pace: Pace, who: str, where: str, *places: bytes) -> Turn | None:
         return None
 
 
+async def guess(pace: Pace, who: str, where: str) -> Turn | None:
+    """A turn at an address that the account knows, None when the attempt was sent away."""
+    try:
+        return await pace.turn(who, where, (), [where.encode()], ahead=False)
+    except Problem as problem:
+        assert problem.status == 429
+        return None
+
+
 def test_guesses_at_once_from_everywhere_and_through_two_gateways_get_no_more_turns_than_one(stack: Stack) -> None:
     """Otherwise a thousand guesses at once, or as many addresses or gateways, would make guessing fast."""
 
@@ -68,6 +77,39 @@ def test_strangers_do_not_slow_the_owners_device_and_it_has_a_limit_of_its_own(s
         other = await get(pace, victim, HERE, PHONE, b"its cookie")
         assert other is not None
         assert other.known, "who knows the device id has taken the turns of the cookie too"
+        await flood
+
+    as_gateway(stack, test)
+
+
+def test_an_office_address_that_all_accounts_know_is_slowed_as_one_and_has_no_lane_of_the_owners(stack: Stack) -> None:
+    """Otherwise one person in an office could guess thousands of colleagues' passwords, and take the owners' time for it."""
+
+    async def test(found: Database) -> None:
+        pace, office = Pace(found), address()
+        started = time.monotonic()
+        turns = await asyncio.gather(*(guess(pace, account(), office) for _ in range(100)))
+        passed = time.monotonic() - started
+        got = [turn for turn in turns if turn is not None]
+        assert all(not turn.known for turn in got)
+        assert ADDRESS.free <= len(got) <= ADDRESS.free + (LONGEST_WAIT + passed) / ADDRESS.step
+        owner = await get(pace, account(), office, PHONE)
+        assert owner is not None, "the owner's own device waits for the office"
+        assert owner.known
+
+    as_gateway(stack, test)
+
+
+def test_who_says_a_known_device_id_has_turns_of_their_own_beside_a_flood(stack: Stack) -> None:
+    """Otherwise a client that keeps no cookie could be kept out by strangers from anywhere."""
+
+    async def test(found: Database) -> None:
+        pace, victim = Pace(found), account()
+        flood = asyncio.gather(*(get(pace, victim, address()) for _ in range(50)))
+        await asyncio.sleep(0.5)
+        assert await get(pace, victim, address()) is None
+        turn = await guess(pace, victim, HERE)
+        assert turn is not None
         await flood
 
     as_gateway(stack, test)

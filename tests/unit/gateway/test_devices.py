@@ -49,6 +49,14 @@ def test_a_cookie_is_kept_only_where_its_owner_signed_in_with_it() -> None:
     assert device.with_cookie(set(), "new").cookie == "new"
 
 
+def test_only_a_key_and_a_cookie_make_a_device_that_nobody_can_imitate() -> None:
+    """Whoever sits in the owner's office, or knows a device id, would be served as the owner's own device."""
+    device = Device("192.0.2.1", "phone/1", "phone 7", COOKIE, "key")
+    assert Device("192.0.2.1", "phone/1", "phone 7").strong_places == []
+    assert len(device.strong_places) == len(device.weak_places) == 2
+    assert device.places == device.strong_places + device.weak_places
+
+
 def test_only_cookies_that_were_made_for_an_account_go_ahead() -> None:
     """A flood with made-up cookies would stand before the owner's."""
     cookies, others = DeviceCookies(Secret("cursor_key", "k" * 32)), DeviceCookies(Secret("cursor_key", "l" * 32))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jwt
 import pytest
 
+from gateway.http.access import SIGNED_IN
 from gateway.http.problems import Problem
 from gateway.http.public import PublicUrl
+from gateway.identity.callers import admit
 from gateway.identity.dpop import WINDOW, ProofError, Proofs
 from gateway.identity.replays import MOST_OF_ONE, Replays
+from gateway.limits import rate_limited
 from tests.proofs import Key, base64url, unsigned
 
 PUBLIC = PublicUrl("https://Budget.example.com/athena/", "0.0.0.0", 8000)  # noqa: S104 - only a text here
@@ -175,28 +180,49 @@ def test_a_proof_works_once_and_is_forgotten_when_it_is_too_old_anyway() -> None
     """A proof read in a log could be used again, or the memory of them would grow for ever."""
     now = 1000.0
     replays = Replays(100.0, clock=lambda: now, most=10)
-    assert replays.spend("key", "jti")
-    assert not replays.spend("key", "jti")
+    assert replays.spend("key", "jti", "sam")
+    assert not replays.spend("key", "jti", "sam")
     assert replays.seen("key", "jti")
-    assert replays.spend("another key", "jti")
+    assert replays.spend("another key", "jti", "sam")
     for number in range(8):
-        assert replays.spend("key", str(number))
+        assert replays.spend("key", str(number), "sam")
     with pytest.raises(Problem) as caught:
-        replays.spend("key", "one too many")
+        replays.spend("key", "one too many", "sam")
     assert caught.value.status == 503
-    assert not replays.spend("key", "jti"), "an old one was dropped to make room"
+    assert not replays.spend("key", "jti", "sam"), "an old one was dropped to make room"
     now += 101
-    assert replays.spend("key", "one too many")
+    assert replays.spend("key", "one too many", "sam")
 
 
-def test_one_key_cannot_fill_the_memory_for_all() -> None:
+def test_one_user_cannot_fill_the_memory_for_all_with_many_keys() -> None:
     """A signed-in attacker could keep everybody else's proofs out."""
     replays = Replays(100.0, clock=lambda: 1000.0)
     for number in range(MOST_OF_ONE):
-        replays.spend("greedy", str(number))
+        replays.spend(f"key {number % 10}", str(number), "greedy")
     with pytest.raises(Problem):
-        replays.spend("greedy", "more")
-    assert replays.spend("modest", "one")
+        replays.spend("a new key", "more", "greedy")
+    assert replays.spend("key 1", "one", "modest")
+
+
+def test_a_call_beyond_the_rate_limit_uses_no_proof_up() -> None:
+    """Calls that are refused anyway could fill the memory of proofs for everybody, and their proofs could not be tried again."""
+    spent: list[str] = []
+
+    async def identify(_call: object) -> tuple[object, str]:
+        return SimpleNamespace(id="sam", roles=frozenset({"sales"})), "the proof"
+
+    async def too_many(user_id: str) -> None:
+        raise rate_limited(f"too many of {user_id}", 1.0, 1)
+
+    services = SimpleNamespace(
+        callers=SimpleNamespace(identify=identify),
+        limits=SimpleNamespace(user=too_many),
+        proofs=SimpleNamespace(spend=lambda proof, _user_id: spent.append(proof)),
+    )
+    with pytest.raises(Problem) as caught:
+        asyncio.run(admit(cast(Any, SimpleNamespace(services=services)), SIGNED_IN))
+    assert caught.value.status == 429
+    assert spent == []
 
 
 def test_without_a_setting_it_is_where_the_gateway_listens() -> None:
