@@ -79,8 +79,7 @@ class Services:
         self.follower = ReferenceFollower(kafka, self.catalog)
         self.tokens = Tokens(keys.current(), settings.token_issuer, settings.token_audience)
         keys.subscribe(self.tokens.renew)
-        scheme = "http" if settings.gateway_tls_cert is None else "https"
-        self.public = PublicUrl(settings.public_url, settings.gateway_host, settings.gateway_port, scheme)
+        self.public = PublicUrl.of(settings)
         self.proofs = Proofs(self.public)
         self.revocations = Revocations(self.database)
         self.accounts = Accounts(self.catalog, self.database, self.follower.catch_up)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from ops.settings import Settings
+
 _PORTS = {"http": 80, "https": 443}
 _LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -21,6 +23,12 @@ class PublicUrl:
         self._prefixes = [parts]
         if not url and host in _LOOPBACK:
             self._prefixes = [(scheme, name, port, "") for name in _LOOPBACK]
+
+    @classmethod
+    def of(cls, settings: Settings) -> PublicUrl:
+        """As the settings have it."""
+        scheme = "http" if settings.gateway_tls_cert is None else "https"
+        return cls(settings.public_url, settings.gateway_host, settings.gateway_port, scheme)
 
     def names(self, uri: str, path: str) -> bool:
         """Whether `uri` is this gateway's `path` (as it came in, percent-encoded); query and fragment are passed over."""
