@@ -40,6 +40,8 @@ AHEAD_OF_ONE = 2
 #: with the right passwords comes through one after another, on two gateways too, before it runs out of turns.
 AT_ONCE_ACCOUNT = 5
 AT_ONCE_ADDRESS = 10
+#: How long one waits for that, in seconds: a hundred right passwords take 5 s of the strangers' thread, more on a busy machine.
+LONGEST_QUEUE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Pace:
         self._waiting = 0
         self._doorway = Turns(ASKING, waiting=MAX_ASKING, seconds=ASKING_SECONDS, what="sign-in")
         self._shares = Shares(AHEAD_OF_ONE)
-        self._lanes = Lanes(MAX_WAITING, LONGEST_WAIT)
+        self._lanes = Lanes(MAX_WAITING, LONGEST_QUEUE)
 
     async def standing(self, user_id: str, places: Sequence[bytes], *, ahead: bool) -> tuple[str | None, set[bytes]]:
         """`credentials.standing`, with `ahead` before all strangers. Raises Problem 503."""

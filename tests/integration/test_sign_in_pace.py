@@ -135,11 +135,13 @@ def test_a_crowd_that_is_right_comes_through_one_after_another(stack: Stack) -> 
 
     async def test(found: Database) -> None:
         pace, office, same = Pace(found), address(), account()
+        thread = asyncio.Lock()  # as passwords of strangers are checked: one at a time
 
         async def signs_in(who: str) -> bool:
             try:
                 async with pace.attempt(who, office, [], ahead=False) as turn:
-                    await asyncio.sleep(0.01)
+                    async with thread:
+                        await asyncio.sleep(0.07)
                     await pace.right(turn)
             except Problem:
                 return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 
@@ -74,12 +75,22 @@ def test_thousands_of_refusals_in_a_row_cost_the_same_each() -> None:
         took.append(time.process_time() - began)
         assert log.largest < LARGEST_RECORD // 4
     assert min(took[1:]) < 3 * took[0] and min(took[-2:]) < 3 * min(took[:2])
-    small, large = Worker(), Worker()
-    began = time.process_time()
-    decided(small, records[:1000], 50)
-    middle = time.process_time()
-    decided(large, records[:1000], 1000)
-    assert time.process_time() - middle < 3 * (middle - began), "a longer batch is no dearer"
+    small, large = (cost(records[:1000], batch) for batch in (50, 1000))
+    assert large < 3 * small, "a longer batch is no dearer"
+
+
+def cost(records: list[Incoming], batch: int) -> float:
+    """CPU seconds of deciding them on a new worker, the least of three tries: what the process collects meanwhile is not theirs."""
+    tries = []
+    for _ in range(3):
+        worker = Worker()
+        gc.collect()
+        gc.disable()
+        began = time.process_time()
+        decided(worker, records, batch)
+        tries.append(time.process_time() - began)
+        gc.enable()
+    return min(tries)
 
 
 def test_a_full_record_ends_its_batch_and_only_then() -> None:
