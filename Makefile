@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup run test torture check format demo bench lock clean
+.PHONY: help setup run test tlstest torture check format demo bench lock clean
 
 MINUTES ?= 30
 
@@ -22,6 +22,10 @@ test: ## every test, those on the real broker and database included
 	@ops/stack/setup.sh --tests
 	$(BIN)/python -m tests.vectors
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+tlstest: ## the tests on real servers again, with TLS and certificates between all of them (about 15 minutes)
+	@ops/stack/setup.sh --tests
+	ATHENA_TEST_TLS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/integration tests/access_matrix tests/fuzz tests/e2e
 
 torture: setup ## break a real stack in every way, MINUTES=30 of it; SEED=n repeats a run
 	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -106,7 +106,7 @@ def up(home: Path, *options: str, **environment: str) -> Stack:
     if not (home / "stack.json").exists() and "--port" not in options:
         # Port 8000 is every stack's first choice: one that is down for a moment would lose it to a stack beside it.
         options = (*options, "--port", str(free_port()))
-    if os.environ.get(TLS) == "1":
+    if environment.get(TLS, os.environ.get(TLS)) == "1":
         options = (*options, "--tls")
         _use_test_authority(Home(home))
     done = athena("up", "--detach", "--home", str(home), *options, seconds=UP_TIME_OUT, **environment)

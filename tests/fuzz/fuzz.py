@@ -62,6 +62,8 @@ def run(
             "--url", base, "--checks", "all", "--max-examples", str(examples), "--seed", str(seed), "--request-timeout", "40",
             "--continue-on-failure", "--warnings", "off",
         ]  # fmt: skip
+        if authority := os.environ.get("SSL_CERT_FILE"):  # it looks at its own list only
+            command += ["--tls-verify", authority]
         if token is not None:
             command += ["--header", f"Authorization: Bearer {token}"]
         for path in [only] if only else []:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from http.cookies import SimpleCookie
 
 import httpx
 import pytest
 
+from tests import stack as stacks
 from tests.client import API, PASSWORD, Api
 
 BROWSER = {"X-Athena-Client": "browser"}
-COOKIE = "athena-refresh"
+#: Over HTTPS the prefix binds the cookie to this host; a browser takes it over nothing else.
+COOKIE = "__Host-athena-refresh" if os.environ.get(stacks.TLS) == "1" else "athena-refresh"
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import secrets
 import threading
 import time
@@ -75,12 +76,22 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(stack: stacks.Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def plain(request: pytest.FixtureRequest) -> Iterator[stacks.Stack]:
+    """A stack whose services sign in to PostgreSQL with passwords, which rotate; under TLS certificates stand in their place."""
+    if os.environ.get(stacks.TLS) == "1":
+        with stacks.own(**{stacks.TLS: "0", "ATHENA_RATE_LIMITS": "off"}) as own:
+            yield own
+    else:
+        yield request.getfixturevalue("stack")
+
+
+@pytest.fixture(scope="module")
+def pair(plain: stacks.Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("secrets")
     text = json.dumps([new_token_key()])
     (folder / "keys").write_text(text)
     (folder / "cursor").write_text(secrets.token_urlsafe(40))
-    with secret_store() as store, role(stack.postgres, "first") as login:
+    with secret_store() as store, role(plain.postgres, "first") as login:
         store.put(SECRET, text)
         (folder / "url").write_text(login)
         filed = {
@@ -90,10 +101,10 @@ def pair(stack: stacks.Stack, tmp_path_factory: pytest.TempPathFactory) -> Itera
         }
         stored = {"ATHENA_TOKEN_KEYS_FILE": "", "ATHENA_TOKEN_KEYS_AWS": SECRET, "ATHENA_AWS_SECRETS_SECONDS": "3"}
         with (
-            gateway(stack, filed) as one,
-            gateway(stack, store.environment | filed | stored) as other,
+            gateway(plain, filed) as one,
+            gateway(plain, store.environment | filed | stored) as other,
         ):
-            yield Pair(folder, store, stack.postgres, one, other)
+            yield Pair(folder, store, plain.postgres, one, other)
 
 
 @contextmanager
