@@ -1,4 +1,7 @@
-"""Rate limits per user, per address and for signing in: token buckets in this process, and Redis where gateways share them."""
+"""Rate limits per user, per address, for signing in and for known devices.
+
+Token buckets in this process, and Redis where gateways share them.
+"""
 
 from __future__ import annotations
 
@@ -71,30 +74,54 @@ class Limits:
         self._shared = shared
         self._users = Buckets(Rate("user", settings.rate_user, settings.rate_user_burst), clock)
         self._addresses = Buckets(Rate("address", settings.rate_address, settings.rate_address_burst), clock)
-        self._sign_ins = Buckets(Rate("sign-in", settings.rate_sign_in, settings.rate_sign_in_burst), clock)
+        sign_in = settings.rate_sign_in, settings.rate_sign_in_burst
+        self._sign_ins = Buckets(Rate("sign-in", *sign_in), clock)
+        self._devices = Buckets(Rate("device", settings.rate_device, settings.rate_device_burst), clock)
+        self._all_devices = Buckets(Rate("devices", *sign_in), clock)
 
     async def user(self, user_id: str) -> None:
         """Count one call of the user. Raises Problem 429."""
         await self._count(self._users, user_id, "per user")
 
-    async def address(self, address: str) -> None:
-        """Count one call from the address. Raises Problem 429."""
-        await self._count(self._addresses, network_of(address), "per address")
+    async def address(self, address: str, known: Callable[[], str | None] = lambda: None) -> None:
+        """Count one call from the address. Raises Problem 429.
+
+        Where the address has used up its rate, `known` is asked whose device calls; devices of one account then have a rate of
+        their own there, and all of them together no more than signing in has.
+        """
+        network = network_of(address)
+        wait = await self._wait(self._addresses, network)
+        if wait == 0:
+            return
+        account = known()
+        if account is None:
+            raise _refused(self._addresses.rate, wait, "per address")
+        # The account's first: whoever makes cookies of their own account takes nothing from the others'.
+        await self._count(self._devices, f"{account} {network}", "by known devices of one account from this address")
+        await self._count(self._all_devices, network, "by known devices from this address")
 
     async def sign_in(self, address: str) -> None:
         """Count one step of a sign-in from the address. Raises Problem 429."""
         await self._count(self._sign_ins, network_of(address), "to sign in per address")
 
     async def _count(self, buckets: Buckets, key: str, whose: str) -> None:
+        wait = await self._wait(buckets, key)
+        if wait > 0:
+            raise _refused(buckets.rate, wait, whose)
+
+    async def _wait(self, buckets: Buckets, key: str) -> float:
+        """Take one; 0 when there was one, else the seconds until there may be."""
         if not self.on:
-            return
+            return 0.0
         wait = buckets.take(key)
         if wait == 0 and self._shared is not None:
             wait = await self._shared.take(buckets.rate, key)
-        if wait > 0:
-            rate = buckets.rate
-            metrics.RATE_LIMITED.labels(rate.scope).inc()
-            raise rate_limited(f"More than {rate.per_second} calls a second {whose}.", wait, rate.burst)
+        return wait
+
+
+def _refused(rate: Rate, wait: float, whose: str) -> Problem:
+    metrics.RATE_LIMITED.labels(rate.scope).inc()
+    return rate_limited(f"More than {rate.per_second} calls a second {whose}.", wait, rate.burst)
 
 
 def rate_limited(detail: str, wait: float, limit: int) -> Problem:

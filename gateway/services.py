@@ -96,7 +96,7 @@ class Services:
         self.nonce: Callable[[int], str] = secrets.token_hex
         self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
         self.cursors = Cursors(key)
-        known = registration(settings)
+        known = registration(settings, self.secrets.take("oidc_client_secret", least=0))
         #: None: people sign in with passwords alone.
         self.provider = None if known is None else Provider(known, self.cursors)
         self.proxies = Proxies(settings.trusted_proxies, settings.proxy_header)

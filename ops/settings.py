@@ -11,7 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ops.kafka_clients import Kafka
 from ops.postgres.clients import with_tls
-from ops.secrets.sources import Unreadable, source_of
+from ops.secrets.sources import source_of
+from ops.secrets.unreadable import Unreadable
 from ops.tls.context import Files
 
 PREFIX = "ATHENA_"
@@ -130,6 +131,14 @@ class Settings(BaseSettings):
         description="gateway: password sign-ins a second from one address; devices known by cookie or DPoP key do not count",
     )
     rate_sign_in_burst: Rate = Field(100, description="gateway: password sign-ins at once from one address")
+    rate_device: Rate = Field(
+        2,
+        description="gateway: sign-ins a second of one account's devices with a cookie, where their address has used up its calls",
+    )
+    rate_device_burst: Rate = Field(
+        10,
+        description="gateway: such sign-ins at once; of all accounts at that address as many as `ATHENA_RATE_SIGN_IN` says",
+    )
     redis_url: SecretStr = Field(
         SecretStr(""),
         description="gateway: `redis[s]://…` where gateways share these rates; none: each process counts alone",

@@ -15,6 +15,7 @@ from gateway.http.answers import Answer
 from gateway.http.call import Call
 from gateway.http.common_headers import headers_of
 from gateway.http.cors import preflight
+from gateway.http.describe import API
 from gateway.http.paths import Paths
 from gateway.http.problems import Problem, internal, not_found, unavailable
 from gateway.identity.callers import admit
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 MAX_IN_PROGRESS = 4000
 #: Whoever watches this process must be answered most of all when it is full.
 UNLIMITED = frozenset({"/livez", "/readyz"})
+#: Known devices pass here where their address has used up its rate: else whoever floods from an office keeps its people out.
+SIGN_IN = ("POST", f"{API}/auth/login")
 # A proxy before us may take these for text where we would take them for the end of a segment, or of a string.
 _AMBIGUOUS = re.compile(rb"%(2f|5c|00)", re.IGNORECASE)
 
@@ -81,7 +84,10 @@ class Edge:
         """Raises Problem 429, 503, 400, 404: what holds for every path."""
         services = self._services
         call.address = services.proxies.client_of(call.address, call.scope["headers"])
-        await services.limits.address(call.address)
+        if (call.method, call.scope["path"]) == SIGN_IN:
+            await services.limits.address(call.address, lambda: services.cookies.account_of(call))
+        else:
+            await services.limits.address(call.address)
         if not services.started:
             raise unavailable("The gateway is starting.")
         if self._in_progress > MAX_IN_PROGRESS:

@@ -9,8 +9,9 @@ from gateway.http.call import Call
 from gateway.http.problems import Problem, malformed, refusal
 from schemas.codes import Code
 
-_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-_TAGS = re.compile(rf"\s*{_TAG}\s*(?:,\s*{_TAG}\s*)*")
+_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"[ \t]*'
+#: A list may have empty elements (RFC 9110, 5.6.1.2), but not be one of nothing else.
+_TAGS = re.compile(rf"[ \t,]*{_TAG}(?:,[ \t,]*{_TAG})*(?:,[ \t,]*)?")
 #: The tags that we give: a version, below 2^53. Weak ones never match.
 _VERSION = re.compile(r'(?<!W/)"([1-9][0-9]{0,14})"')
 _LONGEST = 1024
@@ -23,8 +24,10 @@ class IfMatch:
     versions: frozenset[int] | None
 
     def expected(self, current: int) -> int | None:
-        """The version that the change is for, when this gateway knows `current`; None for any. Raises Problem 412 when none can be
-        meant.
+        """The version that the change is for, when this gateway knows `current`; None for any. It goes with the command, and the
+        worker refuses it for any other, so nothing is overwritten whatever this gateway has yet to hear of.
+
+        Raises Problem 412 when none can be meant.
         """
         if self.versions is None:
             # Not the one known here: a repeat of the same call would be another command then.

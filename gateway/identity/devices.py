@@ -2,6 +2,9 @@
 
 Whoever knows a `device_id`, or sits behind the same address, is known too. The device cookie cannot be guessed, and neither
 can the key of a DPoP proof: see ADR 13.
+
+A cookie is `<256 random bits>.<pseudonym of the account>.<MAC of both>`, so that it says of itself, before a body is read or a
+database asked, that it is ours and which cookies belong to one account. The pseudonym tells nobody else whose it is.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ LONGEST_USER_AGENT = 200
 _ODD = re.compile(r"[^ -~\xa0-\xff]")
 _COOKIE = "device"
 _MAC_BYTES = 16
-#: 256 random bits, and a MAC of them and the account.
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{22}")
+_PSEUDONYM_BYTES = 12
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}\.[A-Za-z0-9_-]{16}\.[A-Za-z0-9_-]{22}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,6 @@ class Device:
         """By what it is known again, the hardest to imitate first."""
         return self.strong_places + self.weak_places
 
-    def with_cookie(self, known: set[bytes], new: str) -> Device:
-        """With a cookie that its owner signed in with before, or else the `new` one: nobody can plant one that they know."""
-        kept = self.cookie is not None and _place("cookie", self.cookie) in known
-        return self if kept else replace(self, cookie=new)
-
     @property
     def fingerprint(self) -> str:
         """What tells this device from another that presents the same refresh token: its key, else all that it says of itself."""
@@ -77,7 +75,7 @@ class Device:
 
 
 class DeviceCookies:
-    """Makes device cookies, and knows without asking PostgreSQL which it made for an account: those go ahead of a flood."""
+    """Makes device cookies, and knows without asking PostgreSQL which it made: those go ahead of a flood."""
 
     def __init__(self, key: Secret) -> None:
         """`key` is that of the cursors. A cookie of a key that is gone does not go ahead any more; PostgreSQL still knows it."""
@@ -85,14 +83,32 @@ class DeviceCookies:
 
     def new(self, user_id: str) -> str:
         """A cookie for a device of this account."""
-        value = secrets.token_urlsafe(32)
-        return f"{value}.{_mac(self._key.signing_keys()[0], user_id, value)}"
+        key = self._key.signing_keys()[0]
+        text = f"{secrets.token_urlsafe(32)}.{_pseudonym(key, user_id)}"
+        return f"{text}.{_mac(key, text)}"
 
     def made(self, user_id: str, cookie: str | None) -> bool:
         """Whether it was made for this account. It may have been ended since: PostgreSQL knows."""
-        value, _, mac = (cookie or "").partition(".")
+        account = self._account(cookie)
+        return account is not None and account in {_pseudonym(key, user_id) for key in self._key.signing_keys()}
+
+    def account_of(self, call: Call) -> str | None:
+        """The pseudonym of the account whose cookie came with the call, None without one that we made. Costs a few MACs."""
+        return self._account(_cookie(call))
+
+    def given(self, device: Device, user_id: str, known: set[bytes]) -> Device:
+        """With the cookie that the device gets at its sign-in: its own where its owner signed in with that before and the key is
+        in use, else a new one. So nobody can plant one that they know.
+        """
+        cookie = device.cookie
+        kept = cookie is not None and _place("cookie", cookie) in known and self.made(user_id, cookie)
+        return device if kept else replace(device, cookie=self.new(user_id))
+
+    def _account(self, cookie: str | None) -> str | None:
+        text, _, mac = (cookie or "").rpartition(".")
         keys = self._key.signing_keys()
-        return any(hmac.compare_digest(mac.encode(), _mac(key, user_id, value).encode()) for key in keys)
+        ours = any(hmac.compare_digest(mac.encode(), _mac(key, text).encode()) for key in keys)
+        return text.partition(".")[2] if ours else None
 
 
 def set_cookie(call: Call, device: Device) -> tuple[bytes, bytes]:
@@ -105,10 +121,17 @@ def _cookie(call: Call) -> str | None:
     return value if value is not None and _TOKEN.fullmatch(value) else None
 
 
-def _mac(key: str, user_id: str, value: str) -> str:
-    own = hmac.digest(key.encode(), b"athena device cookie", "sha256")
-    mac = hmac.digest(own, f"{user_id}\0{value}".encode(), "sha256")[:_MAC_BYTES]
-    return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+def _mac(key: str, text: str) -> str:
+    return _digest(key, "cookie", text, _MAC_BYTES)
+
+
+def _pseudonym(key: str, user_id: str) -> str:
+    return _digest(key, "account", user_id, _PSEUDONYM_BYTES)
+
+
+def _digest(key: str, purpose: str, text: str, length: int) -> str:
+    own = hmac.digest(key.encode(), f"athena device {purpose}".encode(), "sha256")
+    return base64.urlsafe_b64encode(hmac.digest(own, text.encode(), "sha256")[:length]).rstrip(b"=").decode()
 
 
 def _places(*kinds: tuple[str, str | None]) -> list[bytes]:

@@ -36,7 +36,11 @@ def _wrong() -> Problem:
 
 @group.endpoint("POST", "/auth/login", ANYONE, {200: Grant}, body=LoginBody, headers=(CLIENT,), problems=(401, 403))
 async def login(call: Call) -> Answer:
-    """Sign in with e-mail address and password. With a DPoP proof (RFC 9449), the tokens are bound to its key."""
+    """Sign in with e-mail address and password. With a DPoP proof (RFC 9449), the tokens are bound to its key.
+
+    Keep the device cookie of the answer and send it with the next sign-in, from an app too: by it the device is known while
+    somebody floods the account or the address.
+    """
     body = await read_body(call, LoginBody)
     services = call.services
     proof = services.proofs.at_sign_in(call)
@@ -57,7 +61,7 @@ async def login(call: Call) -> Answer:
         grant = None
         if await services.passwords.matches(user_id, usable, body.password, known=turn.known) and user is not None:
             services.proofs.spend(proof, user.id)
-            device = device.with_cookie(known, services.cookies.new(user.id))
+            device = services.cookies.given(device, user.id, known)
             grant = await services.grants.open(user, device, stored)
         if user is None or grant is None:
             metrics.SIGN_INS.labels("failed").inc()

@@ -82,7 +82,7 @@ async def finish(call: Call) -> Answer:
         raise _refused(call, failure, user_id) from None
     services.proofs.spend(proof, user.id)
     _, known = await credentials.standing(services.database, user.id, device.places)
-    device = device.with_cookie(known, services.cookies.new(user.id))
+    device = services.cookies.given(device, user.id, known)
     grant = await services.grants.open(user, device)
     assert grant is not None  # only a password that changed meanwhile keeps a session from being opened
     await services.security.record(call, "login", user.id, roles=user.roles, code=METHOD)

@@ -141,6 +141,7 @@ async def change(call: Call) -> Answer:
     if expected is not None and expected > current.version:
         # Another gateway may have answered that version a moment ago.
         current = await _known(call, current.id, at=expected)
+        expected = wanted.expected(current.version)
     if body.password is not None:
         await check_password(services, body.email, body.name, body.password)
     await end_sessions_of_inactive(services, current.id)

@@ -9,7 +9,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops.secrets.sources import Unreadable
+from ops.secrets.unreadable import Unreadable
 
 #: One answer takes at most 3 tries of 3 + 5 s and the pauses between them, which grow and are jittered (at most 20 s).
 _CONFIG = Config(

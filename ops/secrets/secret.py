@@ -11,7 +11,8 @@ from collections.abc import Callable
 import structlog
 
 from ops.secrets import metrics
-from ops.secrets.sources import Source, Unreadable
+from ops.secrets.sources import Source
+from ops.secrets.unreadable import Unreadable
 
 log = structlog.get_logger(__name__)
 

@@ -10,16 +10,14 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from ops.secrets.unreadable import Unreadable
+
 #: Seconds between two looks at a file; a look is one stat.
 FILE_SECONDS = 1.0
 MOST_BYTES = 256 * 1024
 #: A file that changes while it is read is read again: so often, and after so many seconds.
 READS = 5
 READ_AGAIN_SECONDS = 0.05
-
-
-class Unreadable(Exception):
-    """The source does not give a value now; the message says why and what to do, and holds nothing of the value."""
 
 
 class Source(Protocol):

@@ -60,14 +60,19 @@ def object_id(house: House, method: str, path: str, name: str) -> str:
     return str(request["id"])
 
 
+def expected(word: str) -> tuple[int, str | None]:
+    """Status and code of a cell; None for a code that is not told apart."""
+    status, code = WORDS[word] if word in WORDS else (int(word), None)
+    return status, code or CODES.get(status)
+
+
 def check(line: str, who: str, wanted: str, answer: Any) -> str | None:
     """What is wrong with an answer, None when it is as expected."""
-    status, code = WORDS[wanted] if wanted in WORDS else (int(wanted), None)
+    status, code = expected(wanted)
     found = answer.status_code
     problem = answer.headers.get("content-type", "").startswith("application/problem+json")
     if found != status:
         return f"{line} as {who}: expected {wanted}, got {found} {answer.text[:200]}"
-    code = code or CODES.get(status)
     if (
         problem
         and code is not None

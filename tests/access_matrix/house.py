@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -64,10 +66,18 @@ class House:
         assert token is not None
         return str(jwt.decode(token, options={"verify_signature": False})["sid"])
 
-    def call(self, name: str, method: str, path: str, token: str | None = None, **more: Any) -> httpx.Response:
+    def call(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        token: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        **more: Any,
+    ) -> httpx.Response:
         """A call as that person; `nobody` sends no token."""
         sent = token or self.tokens.get(name)
-        headers = {} if sent is None else {"Authorization": f"Bearer {sent}"}
+        headers = dict(headers) if sent is None else {"Authorization": f"Bearer {sent}", **headers}
         if method == "PUT":
             headers["If-Match"] = "*"
         prefix = "" if path.startswith(("/livez", "/readyz", "/.well-known")) else API

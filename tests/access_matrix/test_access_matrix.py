@@ -12,6 +12,8 @@ from gateway.routes.table import ENDPOINTS
 from tests import stack as stacks
 from tests.access_matrix import calls, outcomes
 from tests.access_matrix.house import House
+from tests.access_matrix.later import PLACES as COMMAND_PLACES
+from tests.access_matrix.later import Later
 from tests.access_matrix.table import Line, read
 
 pytestmark = pytest.mark.xdist_group("access-matrix")
@@ -86,6 +88,20 @@ def test_list(house: House, path: str) -> None:
             if (request["id"] in shown) != (expected == "yes"):
                 wrong.append(f"GET {path} as {who}: {name} should {'' if expected == 'yes' else 'not '}be there")
     assert not wrong, "\n".join(wrong)
+
+
+def test_whoever_does_not_wait_learns_no_more_and_is_refused_alike(house: House) -> None:
+    """A 202 would let somebody in whom the edge keeps out, tell what exists, or show the outcome to somebody else."""
+    later = Later(house)
+    lines = [line for line in ENDPOINT_LINES if line.what in COMMAND_PLACES]
+    promised = [each for line in lines for each in later.send(line)]
+    for each in promised:
+        later.hear(each)
+    assert not later.wrong, "\n".join(later.wrong)
+    told_apart = {who: seen for who, seen in later.not_found.items() if len(seen) > 1}
+    assert not told_apart, f"what exists can be told from what does not: {told_apart}"
+    # The places whose callers always wait: there is more to be done than the command.
+    assert COMMAND_PLACES - {each.line.what for each in promised} == {("POST", "/users"), ("DELETE", "/users/{id}")}
 
 
 def test_commands_past_the_gateway(house: House) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ops.secrets.aws import AwsSource
 from ops.secrets.process import Secrets
-from ops.secrets.sources import Unreadable
+from ops.secrets.unreadable import Unreadable
 from ops.settings import load_settings
 from tests.integration.secret_store import SecretStore, free_port, secret_store
 

@@ -112,6 +112,40 @@ def test_two_gateways_share_one_limit(pair: tuple[Gateway, Gateway], api: Api) -
     assert passed(calls(other, api, "ana.sales", 1)) == 1
 
 
+def test_two_gateways_share_the_rate_of_known_devices(stack: stacks.Stack, redis: Redis) -> None:
+    """Otherwise every gateway that is added would raise what a stock of cookies is worth."""
+    settings = {
+        "ATHENA_REDIS_URL": f"redis://:{PASSWORD}@127.0.0.1:{redis.port}/0",
+        "ATHENA_REDIS_SECONDS": str(WAIT),
+        "ATHENA_RATE_ADDRESS": "1",
+        "ATHENA_RATE_ADDRESS_BURST": str(BURST),
+        "ATHENA_RATE_DEVICE": "1",
+        "ATHENA_RATE_DEVICE_BURST": str(BURST),
+    }
+    body = {"email": "sue.sales@athena.test", "password": "athena-demo-2026"}
+    office = httpx.HTTPTransport(local_address="127.6.0.1")
+    with gateways.started(stack, **settings) as one, gateways.started(stack, **settings) as other:
+        cookie = httpx.post(f"{one.base}/api/v1/auth/login", json=body, timeout=40).cookies["athena-device"]
+        headers = {"Cookie": f"athena-device={cookie}"}
+        with httpx.Client(transport=office, headers=headers, timeout=40) as client:
+
+            def answered(gateway: Gateway, path: str, count: int) -> list[int]:
+                """Statuses of calls whose body is no sign-in, so that the limits at the edge alone count."""
+                return [client.post(f"{gateway.base}/api/v1{path}").status_code for _ in range(count)]
+
+            began = time.monotonic()
+            answered(one, "/auth/refresh", BURST)
+            assert 429 in answered(other, "/auth/refresh", 5), "the address has its own at the other gateway"
+            first = answered(one, "/auth/login", BURST - 5)
+            second = answered(other, "/auth/login", 2 * BURST)
+            seconds = time.monotonic() - began
+    assert seconds < 5, "too slow to tell"
+    assert 429 not in first
+    passed_on = len(second) - second.count(429)
+    # What has come in meanwhile, by the cookie's rate and by the address's.
+    assert 5 <= passed_on <= 5 + 2 * (1 + seconds), seconds
+
+
 def test_a_redis_that_is_gone_costs_neither_calls_nor_all_limits(
     pair: tuple[Gateway, Gateway], redis: Redis, api: Api
 ) -> None:

@@ -89,21 +89,10 @@ class Provider:
 
     async def _redeem(self, metadata: Metadata, begun: Begun, code: str, verifier: str) -> dict[str, Any]:
         ours = self.registration
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": begun.redirect_uri,
-            "code_verifier": verifier,
-        }
-        basic = None
-        if ours.secret and metadata.basic:
-            # RFC 6749, 2.3.1: both are form-encoded first.
-            basic = (quote_plus(ours.client_id), quote_plus(ours.secret))
-        else:
-            form["client_id"] = ours.client_id
-            if ours.secret:
-                form["client_secret"] = ours.secret
-        status, found = await self._wire.post(metadata.token_endpoint, form, basic)
+        status, found = await self._send(metadata, begun, code, verifier)
+        if found.get("error") in _OUR_FAULT and await ours.secret.refetch():
+            # Our secret was changed a moment ago. Who is not known has used no code up (RFC 6749, 3.2.1).
+            status, found = await self._send(metadata, begun, code, verifier)
         if status == 200:
             return found
         if found.get("error") in _OUR_FAULT:
@@ -111,3 +100,21 @@ class Provider:
                 "client", "the provider does not accept this client; look at ATHENA_OIDC_CLIENT_ID and its secret"
             )
         raise Unproven("code", f"the provider does not take the code (status {status})")
+
+    async def _send(self, metadata: Metadata, begun: Begun, code: str, verifier: str) -> tuple[int, dict[str, Any]]:
+        ours, secret = self.registration, self.registration.secret.current()
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": begun.redirect_uri,
+            "code_verifier": verifier,
+        }
+        basic = None
+        if secret and metadata.basic:
+            # RFC 6749, 2.3.1: both are form-encoded first.
+            basic = (quote_plus(ours.client_id), quote_plus(secret))
+        else:
+            form["client_id"] = ours.client_id
+            if secret:
+                form["client_secret"] = secret
+        return await self._wire.post(metadata.token_endpoint, form, basic)

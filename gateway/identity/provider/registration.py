@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.identity.provider.addresses import is_issuer, is_redirect
+from ops.secrets.secret import Secret
 from ops.settings import Settings
 
 #: It is carried in `state`.
@@ -15,17 +16,17 @@ _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,187}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """`secret` is empty for a public client; without `domains`, e-mail addresses of any domain are let in."""
+    """The text of `secret` is empty for a public client; without `domains`, e-mail addresses of any domain are let in."""
 
     issuer: str
     client_id: str
-    secret: str = field(repr=False)
+    secret: Secret
     redirect_uris: tuple[str, ...]
     scopes: str
     domains: frozenset[str]
 
 
-def registration(settings: Settings) -> Registration | None:
+def registration(settings: Settings, secret: Secret) -> Registration | None:
     """None when no provider is set.
 
     Raises:
@@ -55,5 +56,4 @@ def registration(settings: Settings) -> Registration | None:
     ):
         if not holds:
             raise SystemExit(sentence)
-    secret = settings.oidc_client_secret.get_secret_value()
     return Registration(issuer, client_id, secret, tuple(uris), " ".join(scopes), frozenset(domains))

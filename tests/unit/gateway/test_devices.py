@@ -10,7 +10,7 @@ from gateway.http.public import PublicUrl
 from gateway.identity.devices import Device, DeviceCookies, set_cookie
 from ops.secrets.secret import Secret
 
-COOKIE = f"{'A' * 43}.{'B' * 22}"
+COOKIE = f"{'A' * 43}.{'P' * 16}.{'B' * 22}"
 HTTPS, HTTP = PublicUrl("https://budget.example.com", "", 0), PublicUrl("", "127.0.0.1", 8000)
 
 
@@ -44,9 +44,19 @@ def test_the_cookie_is_for_this_host_and_no_script() -> None:
 
 def test_a_cookie_is_kept_only_where_its_owner_signed_in_with_it() -> None:
     """Somebody could plant a cookie in a colleague's browser and be known in their name afterwards."""
-    device = Device("192.0.2.1", None, cookie=COOKIE)
-    assert device.with_cookie(set(device.places), "new").cookie == COOKIE
-    assert device.with_cookie(set(), "new").cookie == "new"
+    cookies = DeviceCookies(Secret("cursor_key", "k" * 32))
+    device = Device("192.0.2.1", None, cookie=cookies.new("sam"))
+    assert cookies.given(device, "sam", set(device.places)) == device
+    planted = cookies.given(device, "sam", set()).cookie
+    assert planted != device.cookie
+    assert cookies.made("sam", planted)
+
+
+def test_a_cookie_of_a_key_that_is_gone_is_replaced_at_the_next_sign_in() -> None:
+    """After a change of the key every known device would stand among the strangers for as long as it lives."""
+    former, cookies = DeviceCookies(Secret("cursor_key", "l" * 32)), DeviceCookies(Secret("cursor_key", "k" * 32))
+    device = Device("192.0.2.1", None, cookie=former.new("sam"))
+    assert cookies.made("sam", cookies.given(device, "sam", set(device.places)).cookie)
 
 
 def test_only_a_key_and_a_cookie_make_a_device_that_nobody_can_imitate() -> None:
@@ -63,9 +73,36 @@ def test_only_cookies_that_were_made_for_an_account_go_ahead() -> None:
     made = cookies.new("sam")
     assert Device.of(call(cookie=f"__Host-athena-device={made}")).cookie == made
     assert cookies.made("sam", made)
-    bent = made[:-1] + ("A" if made[-1] != "A" else "B")
-    for user, cookie in (("sue", made), ("sam", None), ("sam", COOKIE), ("sam", bent), ("sam", others.new("sam"))):
+    bent = made[:-1] + ("A" if made[-1] != "A" else "Q")
+    value, _, mac = made.split(".")
+    moved = ".".join((value, cookies.new("sue").split(".")[1], mac))
+    for user, cookie in (
+        ("sue", made),
+        ("sam", None),
+        ("sam", COOKIE),
+        ("sam", bent),
+        ("sue", moved),
+        ("sam", others.new("sam")),
+    ):
         assert not cookies.made(user, cookie), (user, cookie)
+
+
+def test_a_cookie_says_without_a_body_that_it_is_ours_and_which_belong_to_one_account() -> None:
+    """The owner's device could not be told from a flood behind its address, or many cookies of one account would count as many."""
+    cookies, others = DeviceCookies(Secret("cursor_key", "k" * 32)), DeviceCookies(Secret("cursor_key", "l" * 32))
+
+    def account(cookie: str) -> str | None:
+        return cookies.account_of(call(cookie=f"__Host-athena-device={cookie}"))
+
+    one, other, sues = cookies.new("sam"), cookies.new("sam"), cookies.new("sue")
+    assert one != other
+    assert account(one) == account(other) is not None
+    assert account(sues) not in (None, account(one))
+    assert "sam" not in one
+    value, pseudonym, mac = one.split(".")
+    bent = (COOKIE, others.new("sam"), f"{value}.{sues.split('.')[1]}.{mac}", f"{'A' * 43}.{pseudonym}.{mac}")
+    assert [account(cookie) for cookie in bent] == [None] * len(bent)
+    assert cookies.account_of(call()) is None
 
 
 def test_devices_are_told_apart_by_their_key_or_by_all_that_they_say() -> None:

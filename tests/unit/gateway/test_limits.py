@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -59,12 +60,16 @@ class Calls:
 
     def allowed(self, kind: str, whose: str, of: int) -> int:
         """How many of so many calls may go on."""
+        return self.passed(lambda limits: getattr(limits, kind)(whose), of)
+
+    def passed(self, call: Callable[[Limits], Awaitable[None]], of: int) -> int:
+        """How many of so many such calls may go on."""
 
         async def calls() -> int:
             done = 0
             for _ in range(of):
                 with contextlib.suppress(Problem):
-                    await getattr(self.limits, kind)(whose)
+                    await call(self.limits)
                     done += 1
             return done
 
@@ -106,6 +111,50 @@ def test_the_answer_says_when_to_come_back() -> None:
     }
     calls.clock.now += int(headers[b"retry-after"])
     assert calls.refused("user", "sam") is None, "whoever waits as long as was said may go on"
+
+
+def of_device(account: str | None, address: str = "192.0.2.7") -> Any:
+    """A sign-in from that address with a cookie of that account."""
+
+    async def counted(limits: Limits) -> None:
+        await limits.address(address, lambda: account)
+
+    return counted
+
+
+def test_a_known_device_passes_an_address_that_is_used_up_at_a_rate_of_its_own() -> None:
+    """Whoever floods from an office would keep its people out, or a cookie would be a way around the limits."""
+    calls = Calls(rate_address=1, rate_address_burst=5)
+    assert calls.allowed("address", "192.0.2.7", 100) == 5
+    assert calls.passed(of_device(None), 10) == 0
+    assert calls.passed(of_device("sam"), 100) == 10
+    assert calls.passed(of_device("sue"), 100) == 10, "another account's cookies have used up its rate"
+    calls.clock.now += 1
+    assert calls.passed(of_device("sam"), 100) == 1 + 2, "one by the address, two by the cookie"
+    assert calls.passed(of_device("sam", "192.0.2.8"), 100) == 5 + 10, "at home it is another matter"
+
+
+def test_a_known_device_takes_of_the_address_as_long_as_that_has_some() -> None:
+    """The owner's rate would be used up before the flood began."""
+    calls = Calls()
+    assert calls.passed(of_device("sam"), 1000) == 900 + 10
+
+
+def test_many_cookies_of_many_accounts_are_no_way_around_the_rate_of_an_address() -> None:
+    """Whoever has a hundred accounts behind one address could flood from there."""
+    calls = Calls(rate_address=1, rate_address_burst=1, rate_sign_in=5, rate_sign_in_burst=30)
+    assert calls.allowed("address", "192.0.2.7", 1) == 1
+    assert sum(calls.passed(of_device(f"account {number}"), 10) for number in range(100)) == 30
+    calls.clock.now += 1
+    assert sum(calls.passed(of_device(f"account {number}"), 10) for number in range(100, 200)) == 1 + 5
+
+
+def test_whoever_has_used_up_the_rate_of_their_account_takes_nothing_of_the_others() -> None:
+    """One colleague with one cookie could keep all the others out."""
+    calls = Calls(rate_address=1, rate_address_burst=1, rate_sign_in=1, rate_sign_in_burst=30)
+    assert calls.allowed("address", "192.0.2.7", 1) == 1
+    assert calls.passed(of_device("attacker"), 1000) == 10
+    assert calls.passed(of_device("sam"), 10) == 10
 
 
 def test_a_network_of_ipv6_counts_as_one_address() -> None:

@@ -25,6 +25,8 @@ def call(header: str | None) -> Any:
         ('"2","9"', 3, 9),  # this gateway may have yet to hear of 9
         ('"2"', 3, 2),
         ('W/"3", "2"', 3, 2),
+        ('"3",', 3, 3),
+        (' ,, "2" ,\t, "3", ,', 3, 3),
     ],
 )
 def test_the_version_that_is_meant(header: str, current: int, expected: int | None) -> None:
@@ -42,7 +44,9 @@ def test_a_tag_that_is_none_of_ours_matches_nothing(header: str) -> None:
     assert (refused.value.status, refused.value.code) == (412, "precondition-failed")
 
 
-@pytest.mark.parametrize("header", ["3", '"3', '"3" "4"', ",", "", '"3",', "*, *", '"' + "x" * 2000 + '"', '"a b"'])
+@pytest.mark.parametrize(
+    "header", ["3", '"3', '"3" "4"', ",", " , ,", "", "*, *", '"3", *', '"' + "x" * 2000 + '"', '"a b"']
+)
 def test_what_cannot_be_read_is_malformed(header: str) -> None:
     """A typing error in a header would be taken for no condition at all."""
     with pytest.raises(Problem) as refused:

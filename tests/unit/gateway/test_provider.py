@@ -8,6 +8,8 @@ import gzip
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +23,7 @@ from gateway.identity.provider.id_token import Identity
 from gateway.identity.provider.provider import Provider
 from gateway.identity.provider.registration import Registration
 from ops.secrets.secret import Secret
+from ops.secrets.sources import FileSource
 from tests.provider_keys import claims, public_jwk, signed
 from tests.scripted_server import Asked, Reply, ScriptedServer, plain
 
@@ -58,7 +61,7 @@ def tokens(server: ScriptedServer, nonce: str, kid: str = "first", number: int =
 
 
 def ours(server: ScriptedServer, secret: str = SECRET, domains: frozenset[str] = frozenset()) -> Registration:
-    return Registration(server.url, CLIENT, secret, (REDIRECT,), "openid email", domains)
+    return Registration(server.url, CLIENT, Secret("oidc_client_secret", secret), (REDIRECT,), "openid email", domains)
 
 
 def signing_in(
@@ -116,6 +119,26 @@ def test_public_clients_and_secrets_in_the_form(server: ScriptedServer, secret: 
     form = parse_qs(asked.body.decode())
     assert (form["client_id"], form.get("client_secret")) == ([CLIENT], sent)
     assert "authorization" not in asked.headers
+
+
+def test_a_changed_secret_is_taken_up_by_the_sign_in_that_finds_out(server: ScriptedServer, tmp_path: Path) -> None:
+    """After a change of the client secret nobody could sign in until an operator restarts every gateway."""
+    file = tmp_path / "secret"
+    file.write_text("former")
+    source = FileSource("ATHENA_OIDC_CLIENT_SECRET_FILE", file)
+    secret = Secret("oidc_client_secret", source.read() or "", source)
+    registration = replace(ours(server), secret=secret)
+    file.write_text("the new one")
+    wanted = "Basic " + base64.b64encode(b"athena:the+new+one").decode()
+
+    async def steps(provider: Provider) -> Identity:
+        begun = Begun.now(CHALLENGE, REDIRECT)
+        good, bad = plain(tokens(server, begun.nonce)), plain({"error": "invalid_client"}, 401)
+        server.scripts["/token"] = lambda asked: (good if asked.headers["authorization"] == wanted else bad)(asked)
+        return await provider.identify(begun, "the code", VERIFIER)
+
+    assert signing_in(server, steps, registration).subject == "subject-1"
+    assert [asked.path for asked in server.asked].count("/token") == 2
 
 
 def other(**changes: Any) -> Callable[[ScriptedServer], Any]:

@@ -8,8 +8,10 @@ import pytest
 
 from gateway.identity.provider.addresses import is_endpoint, is_issuer, is_redirect
 from gateway.identity.provider.registration import registration
+from ops.secrets.secret import Secret
 from ops.settings import Settings
 
+SECRET = Secret("oidc_client_secret", "secret")
 ISSUER = "https://id.example.com/realms/work"
 
 
@@ -98,7 +100,6 @@ def settings(**changes: Any) -> Settings:
     good = {
         "oidc_issuer": ISSUER,
         "oidc_client_id": "athena",
-        "oidc_client_secret": "secret",
         "oidc_redirect_uri": "https://portal.example.com/signed-in com.example.athena:/signed-in",
         "oidc_email_domains": "Example.com example.org",
     }
@@ -107,12 +108,12 @@ def settings(**changes: Any) -> Settings:
 
 def test_settings_that_fit_are_taken() -> None:
     """A provider that is set would not be used, or one would be used that is not set."""
-    found = registration(settings())
+    found = registration(settings(), SECRET)
     assert found is not None
     assert found.redirect_uris == ("https://portal.example.com/signed-in", "com.example.athena:/signed-in")
-    assert (found.secret, found.scopes, found.domains) == ("secret", "openid email", {"example.com", "example.org"})
-    assert registration(settings(oidc_issuer="")) is None
-    assert registration(Settings()) is None
+    assert (found.secret, found.scopes, found.domains) == (SECRET, "openid email", {"example.com", "example.org"})
+    assert registration(settings(oidc_issuer=""), SECRET) is None
+    assert registration(Settings(), SECRET) is None
 
 
 @pytest.mark.parametrize(
@@ -132,4 +133,4 @@ def test_settings_that_fit_are_taken() -> None:
 def test_settings_that_do_not_fit_stop_the_start(variable: str, value: str) -> None:
     """A mistake in a setting would show only when the first person cannot sign in, or when a stranger can."""
     with pytest.raises(SystemExit, match=f"ATHENA_{variable.upper()}"):
-        registration(settings(**{variable: value}))
+        registration(settings(**{variable: value}), SECRET)
