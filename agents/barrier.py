@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from agents.ports import BatchFull, Effects, Incoming, Log, NotYet, Shard, Store
+from agents.ports import BatchFull, Busy, Effects, Incoming, Log, NotYet, Shard, Store
 
 #: Waits until reference data up to an offset is there. Raises if it does not come.
 CaughtUp = Callable[[int], Awaitable[None]]
+#: Waits for work that is done elsewhere.
+Waiting = Callable[[Awaitable[None]], Awaitable[None]]
+
+
+async def _to_its_end(work: Awaitable[None]) -> None:
+    await work
 
 
 async def process(
-    shard: Shard, batch: Sequence[Incoming], log: Log, stores: Mapping[str, Store], caught_up: CaughtUp
+    shard: Shard,
+    batch: Sequence[Incoming],
+    log: Log,
+    stores: Mapping[str, Store],
+    caught_up: CaughtUp,
+    waiting: Waiting = _to_its_end,
 ) -> None:
     """Work through a batch of one shard. On return everything it caused is acknowledged, and its offsets may be committed.
 
@@ -21,12 +32,15 @@ async def process(
     while done < len(batch):
         effects = Effects()
         waits_for: int | None = None
+        work: Callable[[], Awaitable[None]] | None = None
         try:
             while done < len(batch):
                 shard.handle(batch[done], effects)
                 done += 1
         except NotYet as not_yet:
             waits_for = not_yet.offset
+        except Busy as busy:
+            work = busy.work
         except BatchFull:
             pass
         await commit(effects, log, stores)
@@ -34,6 +48,8 @@ async def process(
             shard.settled(batch[done - 1].offset + 1)
         if waits_for is not None:
             await caught_up(waits_for)
+        if work is not None:
+            await waiting(work())
 
 
 async def commit(effects: Effects, log: Log, stores: Mapping[str, Store]) -> None:

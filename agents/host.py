@@ -65,6 +65,7 @@ class ShardHost:
     async def start(self) -> None:
         """Read the reference data to its end, and start what runs beside the shards."""
         await self._world.reference.start()
+        self._world.rules()  # a large file takes a second to be compiled, and nothing waits yet
         await self._world.cluster.start()
         self._rounds.start()
 

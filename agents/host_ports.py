@@ -9,6 +9,7 @@ from typing import NoReturn, Protocol
 
 from agents.clock import now_ms
 from agents.ports import LocalStore, Log, Output
+from rules.decide_reference import Checking, findings_of
 from rules.submit import ActiveRules
 from schemas.catalog import Catalog
 
@@ -97,6 +98,14 @@ class Reference(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Checks the current rules file again when the organisation has changed. See `agents.rules_watch`."""
+
+    async def look(self, *, ours: bool) -> None:
+        """Look once, after a pause; `ours`: this worker has the reference data."""
+        ...
+
+
 class Die(Protocol):
     """See `agents.exits.die`."""
 
@@ -106,7 +115,7 @@ class Die(Protocol):
 @dataclass(frozen=True)
 class World:
     """`generation`: the consumer group's, as current. `progress`: any value that changes while tables are being recovered.
-    `partition_of`: where producers put a key."""
+    `partition_of`: where producers put a key. `checking` makes what checks the rules files of one shard."""
 
     partitions: int
     cluster: Cluster
@@ -118,4 +127,6 @@ class World:
     now_ms: Callable[[], int] = now_ms
     progress: Callable[[], object] = lambda: None
     partition_of: Callable[[bytes], int] | None = None
+    checking: Callable[[], Checking] = lambda: findings_of
+    watch: Watch | None = None
     rng: random.Random = field(default_factory=random.Random)

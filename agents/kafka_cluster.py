@@ -17,7 +17,9 @@ from agents.host_ports import Key, Unreachable, World
 from agents.kafka_log import KafkaLog
 from agents.ports import Output
 from agents.rocks import RocksStore
+from agents.rules_checks import RulesChecks
 from agents.rules_in_force import RulesInForce
+from agents.rules_watch import RulesWatch
 from agents.spread import partition_of
 from agents.topology import CHANGELOGS, OUTPUTS, TABLES
 from ops.kafka_clients import Kafka
@@ -121,11 +123,15 @@ def kafka_world(
 ) -> World:
     """The world of a worker. `table_of` gives the Faust table of a name; the rest is as `World` has it."""
     reference = ReferenceFollower(settings.kafka)
+    rules = RulesInForce(reference.catalog, aside=True)
+    reference.on_change = rules.heard
     return World(
         partitions=settings.partitions,
         cluster=KafkaCluster(settings.kafka, settings.partitions),
         reference=reference,
-        rules=RulesInForce(reference.catalog),
+        rules=rules,
+        checking=RulesChecks,
+        watch=RulesWatch(reference.catalog),
         store=lambda name, partition: RocksStore(table_of(name), partition),
         generation=generation,
         die=die,

@@ -34,3 +34,9 @@ PARTITION_LAG = Gauge(
     "athena_worker_partition_lag_records", "Records of a shard not yet committed", ["topic", "partition"]
 )
 CLUSTER_REACHABLE = Gauge("athena_worker_kafka_up", "1 when the broker answered the last question of the host")
+RULES_FINDINGS = Gauge(
+    "athena_rules_findings",
+    "What the check says of the current rules file for the organisation as it is now, at the worker that has the reference data",
+    ["severity"],
+)
+RULES_VERSION = Gauge("athena_worker_rules_version", "Version of the rules file that this worker routes by")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -104,7 +104,7 @@ class Shard(Protocol):
     """The deciding part of one partition: in memory, no waiting."""
 
     def handle(self, record: Incoming, effects: Effects) -> None:
-        """Decide one record. Raises `NotYet` or `BatchFull`, with nothing changed, for one that must wait."""
+        """Decide one record. Raises `NotYet`, `Busy` or `BatchFull`, with nothing changed, for one that must wait."""
         ...
 
     def decided(self, record: Incoming, effects: Effects) -> bool:
@@ -122,6 +122,14 @@ class NotYet(Exception):
     def __init__(self, offset: int) -> None:
         super().__init__(f"needs athena.reference up to offset {offset}")
         self.offset = offset
+
+
+class Busy(Exception):
+    """The record needs `work` to be done first, which takes too long for the loop; hand it in again after that."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+        super().__init__("needs work that is done elsewhere")
+        self.work = work
 
 
 class BatchFull(Exception):

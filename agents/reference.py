@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 
 from agents.dead_letters import dead_letter, failed_outcome
-from agents.ports import BatchFull, Effects, Incoming, Output, Store
+from agents.ports import BatchFull, Busy, Effects, Incoming, Output, Store
 from agents.reference_outputs import Link, Row, audit_row, outcome_row, output_of, packed, reference_row, unpacked
 from agents.requests import payload_hash
-from rules.decide_reference import ReferenceDecision, decide_reference
+from rules.decide_reference import Checking, ReferenceDecision, decide_reference, findings_of
 from schemas import topics
 from schemas.audit import GENESIS
 from schemas.catalog import Catalog
@@ -82,10 +82,11 @@ _WITHOUT_VERSION = 7
 class ReferenceShard:
     """Decides reference commands in order; its own catalog is built from its table, never from what it published.
 
-    `settled` and `end` as in `agents.requests.RequestShard`.
+    `settled` and `end` as in `agents.requests.RequestShard`; `checking` may raise `Busy`.
     """
 
-    def __init__(self, store: Store, partitions: int, settled: int, end: int) -> None:
+    def __init__(self, store: Store, partitions: int, settled: int, end: int, checking: Checking = findings_of) -> None:
+        self._checking = checking
         self._store = store
         self._partitions = partitions
         self._settled = min(settled, end)
@@ -111,7 +112,7 @@ class ReferenceShard:
             return
         try:
             self._decide(command, record, effects)
-        except BatchFull:
+        except (BatchFull, Busy):
             raise
         except Exception as error:
             # A bug in deciding must not stop the administration; `_apply` keeps nothing before its last lines.
@@ -146,7 +147,7 @@ class ReferenceShard:
         if record.offset <= found.offset and record.offset < self._end:
             raise RuntimeError("this command was not applied when later ones of its entity were: a bug stopped it then")
         at = max(record.timestamp, found.at)
-        decision = decide_reference(command, self.catalog, at, found.version)
+        decision = decide_reference(command, self.catalog, at, found.version, self._checking)
         if command.command_id in found.commands:
             decision = ReferenceDecision(
                 decision.kind, decision.id, decision.action, refusal=Code.IDEMPOTENCY_KEY_REUSED

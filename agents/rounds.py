@@ -52,7 +52,7 @@ class Hosted(Protocol):
 
 
 class Rounds:
-    """Four tasks; what goes wrong in them ends the process, but for a broker that is away for a while."""
+    """Five tasks; what goes wrong in them ends the process, but for a broker that is away for a while."""
 
     def __init__(self, world: World, host: Hosted) -> None:
         self._world = world
@@ -64,6 +64,8 @@ class Rounds:
     def start(self) -> None:
         for work in (self._sweep, self._restaff, self._watch, self._compare_clocks):
             self._tasks.append(asyncio.create_task(self._for_ever(work), name=work.__name__.lstrip("_")))
+        if self._world.watch is not None:
+            self._tasks.append(asyncio.create_task(self._for_ever(self._check_rules), name="check_rules"))
 
     async def stop(self) -> None:
         """Safe to call twice."""
@@ -133,6 +135,10 @@ class Rounds:
                 await asyncio.sleep(0)  # what arrived meanwhile does not wait for the slices of all partitions
         pause = worked * (1 - RESTAFFING_SHARE) / RESTAFFING_SHARE
         await asyncio.sleep(pause if busy else SWEEP_EVERY_S)
+
+    async def _check_rules(self) -> None:
+        assert self._world.watch is not None
+        await self._world.watch.look(ours=(topics.REFERENCE_COMMANDS, 0) in self._host.runners)
 
     def _in_turn(self, partitions: list[int]) -> list[int]:
         """Another one first each time: whoever comes first uses up the pace."""

@@ -121,7 +121,7 @@ class ShardRunner:
         shard = await self._trusted([record.timestamp for record in records])
         started = time.monotonic()
         async with asyncio.timeout(BATCH_TIMEOUT_S):
-            await process(shard, records, self._log, self._stores, self._wait_for_reference)
+            await process(shard, records, self._log, self._stores, self._wait_for_reference, self._unless_revoked)
         for one in taken:
             one.acknowledge()
         BATCH_RECORDS.observe(len(taken))

@@ -45,7 +45,7 @@ class ShardBuilder:
         if topic == topics.SECURITY:
             return SecurityShard(partition, stores[SESSIONS], settled, end, owns)
         if topic == topics.REFERENCE_COMMANDS:
-            return ReferenceShard(stores[CATALOG], self._world.partitions, settled, end)
+            return ReferenceShard(stores[CATALOG], self._world.partitions, settled, end, self._world.checking())
         return RequestShard(
             partition,
             stores,

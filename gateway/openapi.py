@@ -15,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from gateway.http.bodies import MAX_BODY
 from gateway.http.describe import Endpoint
 
 STORED = Path(__file__).resolve().parents[1] / "schemas" / "openapi.json"
@@ -138,7 +139,10 @@ def _extra(endpoint: Endpoint) -> dict[str, Any]:
         extra["parameters"] = parameters
     if endpoint.body is not None:
         schema = {"$ref": _REF.format(model=endpoint.body.__name__)}
-        extra["requestBody"] = {"required": endpoint.body_required, "content": {"application/json": {"schema": schema}}}
+        content: dict[str, Any] = {"application/json": {"schema": schema}}
+        if endpoint.yaml_body:
+            content["application/yaml"] = {"schema": {"type": "string", "maxLength": MAX_BODY}}
+        extra["requestBody"] = {"required": endpoint.body_required, "content": content}
     if endpoint.access.signed_in:
         extra["security"] = [{"bearer": []}]
     return extra

@@ -36,6 +36,7 @@ from gateway.identity.revocations import Revocations
 from gateway.identity.tokens import Tokens
 from gateway.limits import Limits
 from gateway.openapi import document
+from gateway.rules_desk import RulesDesk
 from gateway.shared_limits import RedisLimits
 from gateway.sql import commands, credentials, sessions, turns
 from gateway.sql.database import Database
@@ -118,6 +119,11 @@ class Services:
         self._checking: asyncio.Task[dict[str, bool]] | None = None
         if not self.limits.on:
             log.warning("rate limits are off; this is for load tests on one's own machine only")
+
+    @cached_property
+    def rules_desk(self) -> RulesDesk:
+        """Looks at rules files."""
+        return RulesDesk(self.catalog, self.database_url, self.settings.tls)
 
     @cached_property
     def openapi(self) -> bytes:

@@ -30,7 +30,7 @@ class ReferenceFollower:
         self.failed: BaseException | None = None
         self.end = 0  # of the topic, as last heard from the broker
         self._kafka = kafka
-        self._on_change = on_change
+        self.on_change = on_change
         self._advanced = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -118,8 +118,8 @@ class ReferenceFollower:
             # A fence marker of the writer is no entity.
             if record.key is not None and not record.key.startswith(b"\x00"):
                 entity = self.catalog.apply(record.key, record.value)
-                if self._on_change is not None:
-                    self._on_change(entity)
+                if self.on_change is not None:
+                    self.on_change(entity)
             changed = True
         if changed or position > self.catalog.offset:
             async with self._advanced:

@@ -5,7 +5,7 @@ One writer decides in one order, so what must be unique (an e-mail address, the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,14 +48,29 @@ class ReferenceDecision:
     findings: tuple[Finding, ...] = ()
 
 
-def decide_reference(command: ReferenceCommand, catalog: Catalog, at: int, last_version: int = 0) -> ReferenceDecision:
+#: What the check says about a file's text, for the organisation in a catalog.
+Checking = Callable[[str, Catalog], tuple[Finding, ...]]
+
+
+def findings_of(yaml: str, catalog: Catalog) -> tuple[Finding, ...]:
+    """All that is wrong with a file, and what is worth knowing of it."""
+    try:
+        return tuple(check(parse_rules(yaml), Reference.of(catalog)))
+    except RulesFileError as error:
+        return tuple(error.findings)
+
+
+def decide_reference(
+    command: ReferenceCommand, catalog: Catalog, at: int, last_version: int = 0, checking: Checking = findings_of
+) -> ReferenceDecision:
     """The entity after the command at time `at` (ms), or the refusal. `last_version`: the last one that the entity had, also if
-    it was removed since; versions go on from there, so that none ever stands for two things.
+    it was removed since; versions go on from there, so that none ever stands for two things. `checking` answers as `findings_of`
+    does; what it raises is raised.
     """
     if isinstance(command, RemoveEntity):
         return _remove(command, catalog)
     if isinstance(command.body, RulesBody):
-        return _publish(command, command.body, catalog, at)
+        return _publish(command, command.body, catalog, at, checking)
     return _put(command, catalog, at, last_version)
 
 
@@ -165,7 +180,7 @@ def _remove(command: RemoveEntity, catalog: Catalog) -> ReferenceDecision:
     return ReferenceDecision(kind, id_, action, after=after)
 
 
-def _publish(command: PutEntity, body: RulesBody, catalog: Catalog, at: int) -> ReferenceDecision:
+def _publish(command: PutEntity, body: RulesBody, catalog: Catalog, at: int, checking: Checking) -> ReferenceDecision:
     current = max(catalog.rules, default=0)
     id_, action = str(current + 1), "rules-published"
 
@@ -176,10 +191,7 @@ def _publish(command: PutEntity, body: RulesBody, catalog: Catalog, at: int) -> 
         return refuse(Code.ACTOR_NOT_ALLOWED)
     if _stale(command, current):
         return refuse(Code.PRECONDITION_FAILED)
-    try:
-        findings = tuple(check(parse_rules(body.yaml), Reference.of(catalog)))
-    except RulesFileError as error:
-        return refuse(Code.RULES_INVALID, tuple(error.findings))
+    findings = checking(body.yaml, catalog)
     if any(finding.severity == "error" for finding in findings):
         return refuse(Code.RULES_INVALID, findings)
     after = Rules(

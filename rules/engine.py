@@ -99,6 +99,10 @@ class RulesEngine:
         )
         return self._file.default if index is None else self._file.rules[index]
 
+    def band(self, base_minor: int) -> int:
+        """A number for the amount: no rule tells two amounts with the same one apart."""
+        return self._cells.band(base_minor)
+
     def close(self) -> None:
         """Free the library's memory now rather than when this object goes."""
         self._finalizer()

@@ -59,11 +59,16 @@ def pointer(loc: tuple[int | str, ...]) -> str:
 
 def is_json(content_type: bytes | None) -> bool:
     """Whether it is application/json, in UTF-8 if it says so."""
+    return media_type(content_type) == "application/json"
+
+
+def media_type(content_type: bytes | None) -> str | None:
+    """The type without its parameters; None when there is none, or a charset that is not UTF-8."""
     if content_type is None:
-        return False
+        return None
     media, _, parameters = content_type.lower().partition(b";")
-    parameters = parameters.replace(b" ", b"").replace(b'"', b"")
-    return media.strip() == b"application/json" and parameters in (b"", b"charset=utf-8")
+    plain = parameters.replace(b" ", b"").replace(b'"', b"")
+    return media.strip().decode("latin-1") if plain in (b"", b"charset=utf-8") else None
 
 
 class _Arriving:

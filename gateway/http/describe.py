@@ -42,6 +42,7 @@ class Endpoint:
     problems: frozenset[int]
     command: bool
     yaml: bool
+    yaml_body: bool
     if_match: bool | None
 
 
@@ -76,9 +77,10 @@ class Group:
         problems: Sequence[int] = (),
         command: bool = False,
         yaml: bool = False,
+        yaml_body: bool = False,
         if_match: bool | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Declare the decorated handler. `command`: it makes a command. `if_match`: it needs that header (True), or honours it.
+        """Declare the decorated handler. `command`: it makes a command. `yaml`, `yaml_body`: it answers, takes YAML too. `if_match`: it needs that header (True), or honours it.
 
         Raises:
             TypeError: no `access` was declared; such a gateway does not start.
@@ -106,7 +108,7 @@ class Group:
             self.endpoints.append(
                 Endpoint(
                     method, self.prefix + path, handler, self.tag, access, body, body_required, query, headers, answers,
-                    frozenset(statuses), command, yaml, if_match,
+                    frozenset(statuses), command, yaml, yaml_body, if_match,
                 )
             )  # fmt: skip
             return handler

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import orjson
 
@@ -41,7 +41,14 @@ class Problem(Exception):
     """Raised anywhere in a call; the edge answers it."""
 
     def __init__(
-        self, status: int, code: str, detail: str, *, errors: Sequence[FieldError] = (), headers: RawHeaders = ()
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: RawHeaders = (),
+        findings: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -49,6 +56,8 @@ class Problem(Exception):
         self.detail = detail
         self.errors = list(errors)
         self.headers = headers
+        #: What the check of a rules file says.
+        self.findings = list(findings)
 
     def document(self, correlation_id: str) -> dict[str, object]:
         """The problem as a JSON object."""
@@ -62,6 +71,8 @@ class Problem(Exception):
         }
         if self.errors:
             found["errors"] = self.errors
+        if self.findings:
+            found["findings"] = self.findings
         return found
 
     def answer(self, correlation_id: str) -> Answer:

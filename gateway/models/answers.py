@@ -96,8 +96,20 @@ class FieldProblem(Shape):
     detail: str
 
 
+class Finding(Shape):
+    """`line` and `column` count from 1. `example` is a request that shows it."""
+
+    severity: Literal["error", "warning"]
+    code: str
+    rule_ids: list[str]
+    message: str
+    line: int | None
+    column: int | None
+    example: dict[str, str] | None
+
+
 class Problem(BaseModel):
-    """RFC 9457."""
+    """RFC 9457. `findings` of a rules file that was refused."""
 
     type: Annotated[str, Field(pattern=r"^https://athena-budget\.dev/problems/")]
     title: str
@@ -106,6 +118,7 @@ class Problem(BaseModel):
     code: str
     correlation_id: str
     errors: list[FieldProblem] = []
+    findings: list[Finding] = []
 
 
 class Command(Shape):
@@ -235,6 +248,107 @@ class RulesVersion(Shape):
     at: Time
     comment: str | None
     yaml: str
+
+
+class CheckedRulesVersion(RulesVersion):
+    """`findings`: the warnings with which it was published."""
+
+    findings: list[Finding]
+
+
+class RulesVersionItem(Shape):
+    """Without its text. `warnings`: how many its check had when it was published."""
+
+    version: Annotated[int, Field(ge=1)]
+    author_id: Id
+    at: Time
+    comment: str | None
+    warnings: Annotated[int, Field(ge=0)]
+
+
+class RulesCheck(Shape):
+    ok: bool
+    findings: list[Finding]
+
+
+class RuleChanges(Shape):
+    """Ids of rules: new ones, those that are gone, those that read otherwise, and those that only stand elsewhere now."""
+
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    moved: list[str]
+
+
+class RulesDiff(Shape):
+    """`text` is a unified diff; `settings` names the file's other keys that differ."""
+
+    text: str
+    rules: RuleChanges
+    settings: list[str]
+
+
+class Rerouted(Shape):
+    """`to` may be `from`, when a rule's levels or quorums differ. `examples` are ids of requests."""
+
+    from_: Annotated[str, Field(alias="from")]
+    to: str
+    count: Annotated[int, Field(ge=1)]
+    examples: list[RequestId]
+
+
+class BeforeAfter(Shape):
+    before: Annotated[int, Field(ge=0)]
+    after: Annotated[int, Field(ge=0)]
+
+
+class Approvals(Shape):
+    L1: BeforeAfter
+    L2: BeforeAfter
+    L3: BeforeAfter
+
+
+class Escape(Shape):
+    count: Annotated[int, Field(ge=0)]
+    base_amount: Money
+
+
+class Escaped(Shape):
+    L2: Escape
+    L3: Escape
+
+
+class NotLetIn(Shape):
+    """Requests that the candidate would refuse, by code; they are in no other sum but `requests`."""
+
+    no_approver: Annotated[int, Field(ge=0, alias="no-approver")]
+    currency_not_supported: Annotated[int, Field(ge=0, alias="currency-not-supported")]
+
+
+class MedianHours(Shape):
+    L1: float | None
+    L2: float | None
+    L3: float | None
+
+
+class ApproverHours(Shape):
+    """Approvals times `median_hours`, in which people decided lately at that level, from the step before; null: nobody has."""
+
+    before: float
+    after: float
+    median_hours: MedianHours
+
+
+class RulesSimulation(Shape):
+    """What a candidate would do with the requests on record. `escaped`: those that pass a level now and would not any more."""
+
+    requests: Annotated[int, Field(ge=0)]
+    rerouted: Annotated[int, Field(ge=0)]
+    by_rule: list[Rerouted]
+    approvals: Approvals
+    escaped: Escaped
+    refused: NotLetIn
+    approver_hours: ApproverHours
 
 
 class AuditItem(Shape):

@@ -119,3 +119,12 @@ class UserBody(NewUserBody):
 class DepartmentBody(Wire):
     name: Name
     region: Region
+
+
+class RulesBody(Wire):
+    """The same as the file's text as `application/yaml`; `comment` as the header `X-Comment`."""
+
+    yaml: Annotated[str, StringConstraints(max_length=1024 * 1024)]
+    comment: Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")] | None = (
+        None
+    )

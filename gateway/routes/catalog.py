@@ -6,17 +6,15 @@ import bisect
 from typing import Any
 
 from gateway.http.access import ADMIN, OVERSEER, SIGNED_IN
-from gateway.http.answers import Answer, etag, json_answer
+from gateway.http.answers import Answer, json_answer
 from gateway.http.bodies import read_body
 from gateway.http.call import Call
 from gateway.http.describe import API, CURSOR, LIMIT, Group
-from gateway.http.problems import not_found
 from gateway.http.queries import Page, query
 from gateway.models import answers
 from gateway.models.bodies import DepartmentBody
 from gateway.streams.reference_commands import Change, create, shown
 from schemas import reference
-from schemas.base import rfc3339
 from schemas.reference import EntityBase
 
 group = Group("Reference data")
@@ -83,41 +81,3 @@ async def reasons(call: Call) -> Answer:
 async def assignments(call: Call) -> Answer:
     """All assignments, in the order of their ids."""
     return await _page(call, "assignments", call.services.catalog.assignments)
-
-
-@group.endpoint("GET", "/rules", OVERSEER, {200: answers.RulesVersion}, problems=(404,), yaml=True)
-async def rules(call: Call) -> Answer:
-    """The current rules file: as JSON, or as the YAML that was published for `Accept: application/yaml`."""
-    current = call.services.catalog.current_rules
-    if current is None:
-        raise not_found()
-    version = int(current.id)
-    if _wants_yaml(call.text_header(b"accept")):
-        return Answer(current.yaml.encode(), media_type=b"application/yaml; charset=utf-8", headers=(etag(version),))
-    document = {
-        "version": version,
-        "author_id": current.author_id,
-        "at": rfc3339(current.at),
-        "comment": current.comment,
-        "yaml": current.yaml,
-    }
-    return json_answer(document, headers=(etag(version),))
-
-
-def _wants_yaml(accept: str | None) -> bool:
-    """Whether YAML is named, and not with less weight than JSON."""
-    weights = {"yaml": 0.0, "json": 0.0}
-    for part in (accept or "").lower().split(","):
-        media, *parameters = (piece.strip() for piece in part.split(";"))
-        weight = 1.0
-        for parameter in parameters:
-            if parameter.startswith("q="):
-                try:
-                    weight = float(parameter[2:])
-                except ValueError:
-                    weight = 0.0
-        if media in ("application/yaml", "application/x-yaml", "text/yaml"):
-            weights["yaml"] = max(weights["yaml"], weight)
-        elif media == "application/json":
-            weights["json"] = max(weights["json"], weight)
-    return weights["yaml"] > 0 and weights["yaml"] >= weights["json"]

@@ -165,7 +165,9 @@ def command_document(
 def refused(outcome: Outcome, common: list[tuple[bytes, bytes]]) -> Problem:
     """What an outcome that is not `accepted` is answered with."""
     code = outcome["code"] or Code.FAILED.value
-    return with_headers(refusal(code, outcome.get("detail"), outcome.get("pointer")), common)
+    problem = refusal(code, outcome.get("detail"), outcome.get("pointer"))
+    problem.findings = list(outcome.get("findings") or ())
+    return with_headers(problem, common)
 
 
 def with_headers(problem: Problem, common: list[tuple[bytes, bytes]]) -> Problem:

@@ -22,6 +22,8 @@ SEND_SECONDS = 5.0
 #: Sends that wait for their acknowledgement; more are answered 503 at once. While no broker answers, each waits 5 s: this
 #: bounds what they hold. The driver itself keeps two batches of 16 KiB a partition.
 MAX_UNDERWAY = 2000
+#: A rules file of 1 MiB fits, whatever its JSON escapes; its topics take as much.
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
 _STOP_SECONDS = 2.0
 _PAUSE_SECONDS = 0.5
 
@@ -76,7 +78,13 @@ class Producer:
             self._underway -= 1
 
     async def _connect(self) -> AIOKafkaProducer:
-        producer = self._kafka.producer(enable_idempotence=True, acks="all", request_timeout_ms=5000, linger_ms=0)
+        producer = self._kafka.producer(
+            enable_idempotence=True,
+            acks="all",
+            request_timeout_ms=5000,
+            linger_ms=0,
+            max_request_size=MAX_REQUEST_BYTES,
+        )
         try:
             await producer.start()
         except BaseException:

@@ -59,7 +59,15 @@ async def create(call: Call, path: str, body: Body, answer: Answering, *, follow
 
 
 async def replace(
-    call: Call, path: str, entity_id: str, body: Body, expected: int | None, answer: Answering, *, follows: bool = False
+    call: Call,
+    path: str,
+    entity_id: str,
+    body: Body,
+    expected: int | None,
+    answer: Answering,
+    *,
+    follows: bool = False,
+    method: str = "PUT",
 ) -> Answer:
     """Put the body in the place of version `expected`; None: of whichever there is. `follows`: `answer` does what must not be left
     out, so there is no 202.
@@ -68,7 +76,7 @@ async def replace(
         Problem: the refusal, what `answer` raises, or 503 when Kafka did not take the command, PostgreSQL did not take the
             promise, or the outcome did not come in time and something follows.
     """
-    command_id = command_id_of(call, call.caller, path, "PUT")
+    command_id = command_id_of(call, call.caller, path, method)
     command = PutEntity(**_facts(call, command_id), expected_version=expected, entity_id=entity_id, body=body)
     return await _issue(call, command, body.kind, answer, follows)
 
@@ -113,11 +121,16 @@ async def _issue(call: Call, command: ReferenceCommand, kind: str, answer: Answe
     outcome = done.outcome
     if outcome is not None and outcome["status"] != "accepted":
         raise refused(outcome, done.headers)
-    if outcome is None or not await _applied(call, done, kind, command.entity_id, outcome["version"]):
+    # A version of the rules file gets its id from the worker.
+    entity_id = str(outcome["version"]) if outcome is not None and kind == "rules" else command.entity_id
+    if outcome is None or not await _applied(call, done, kind, entity_id, outcome["version"]):
         if follows:
             raise unfinished(done)
         return await promise(call, call.caller, done)
-    entity = None if outcome["entity"] is None else ENTITIES.validate_python(outcome["entity"])
+    if kind == "rules":  # whose text the outcome leaves out
+        entity: Entity | None = call.services.catalog.find(kind, entity_id)
+    else:
+        entity = None if outcome["entity"] is None else ENTITIES.validate_python(outcome["entity"])
     try:
         return await answer(Change(entity, done.headers))
     except Problem as problem:

@@ -1,0 +1,1 @@
+"""The work on a rules file that costs much CPU, in a process of its own: `process` asks, `program` answers."""
