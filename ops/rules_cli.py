@@ -38,7 +38,7 @@ def check_file(home: Home, path: Path, as_json: bool = False) -> int:
 
     Exit code 0 no errors (warnings may be), 1 errors, 2 the file cannot be read.
     """
-    text = _read(path)
+    text = read_file(path)
     if text is None:
         return UNREADABLE
     try:
@@ -57,7 +57,7 @@ def push_file(home: Home, path: Path, comment: str | None, as_json: bool = False
 
     Exit code 0 published, 1 refused (the findings are printed), 2 the file cannot be read, 3 Kafka or the worker is not reached.
     """
-    text = _read(path)
+    text = read_file(path)
     if text is None:
         return UNREADABLE
     try:
@@ -115,9 +115,10 @@ def _catalog_of(home: Home) -> Catalog | None:
         return None
 
 
-def _read(path: Path) -> str | None:
+def read_file(path: Path) -> str | None:
+    """The file's text as it is, line ends too; None, and a sentence on stderr, when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         print(f"{path} cannot be read: {error}", file=sys.stderr)
         return None
@@ -128,7 +129,7 @@ def _report(path: Path, findings: list[dict[str, Any]], as_json: bool, *, checke
     if as_json:
         print(json.dumps({"ok": errors == 0, "checked": checked, "findings": findings}))
     else:
-        _print_findings(path, findings)
+        print_findings(path, findings)
         if not checked:
             print("No stack runs here: the file was read, but not checked against reference data.")
         print(f"{path}: {errors} errors, {len(findings) - errors} warnings")
@@ -142,14 +143,15 @@ def _report_push(path: Path, outcome: Outcome, as_json: bool) -> int:
         said = {"ok": accepted, "version": outcome.version, "code": outcome.code, "findings": findings}
         print(json.dumps(said))
     else:
-        _print_findings(path, findings)
+        print_findings(path, findings)
         print(
             f"Published version {outcome.version}." if accepted else f"Refused: {outcome.code}. {outcome.detail or ''}"
         )
     return OK if accepted else FINDINGS
 
 
-def _print_findings(path: Path, findings: Iterable[Mapping[str, Any]]) -> None:
+def print_findings(path: Path, findings: Iterable[Mapping[str, Any]]) -> None:
+    """A line for each, as compilers write them."""
     for finding in findings:
         where = ":".join(str(part) for part in (path, finding.get("line"), finding.get("column")) if part is not None)
         print(f"{where}: {finding['severity']} [{finding['code']}] {finding['message']}")

@@ -80,7 +80,8 @@ class Group:
         yaml_body: bool = False,
         if_match: bool | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Declare the decorated handler. `command`: it makes a command. `yaml`, `yaml_body`: it answers, takes YAML too. `if_match`: it needs that header (True), or honours it.
+        """Declare the decorated handler. `command`: it makes a command. `yaml`, `yaml_body`: it answers, takes YAML too.
+        `if_match`: it needs that header (True), or honours it.
 
         Raises:
             TypeError: no `access` was declared; such a gateway does not start.
