@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from ops.seed import rules_text
 from tests.access_matrix.house import FIRST_APPROVER, OWNERS, PEOPLE, House
 from tests.client import PASSWORD, ROUTE_ALL, submission
 
@@ -20,6 +21,9 @@ BODIES: dict[str, Callable[[], Any]] = {
     "POST /users": lambda: {"email": f"{uuid.uuid4()}@athena.test", "name": "New", "roles": [], "department_id": "hq"},
     "PUT /users/{id}": lambda: {"email": "spare@athena.test", "name": "Spare", "roles": [], "department_id": "hq"},
     "POST /departments": lambda: {"name": "New", "region": "emea"},
+    "PUT /rules": lambda: {"yaml": rules_text()},
+    "POST /rules/check": lambda: {"yaml": rules_text()},
+    "POST /rules/simulate": lambda: {"yaml": rules_text()},
     "POST /auth/login": lambda: {"email": "sam.sales@athena.test", "password": PASSWORD},
     "POST /auth/refresh": lambda: {"refresh_token": "nobody-has-this-one"},
     "POST /auth/oidc/start": lambda: {"code_challenge": "c" * 43},
@@ -45,6 +49,8 @@ def object_id(house: House, method: str, path: str, name: str) -> str:
         return MISSING
     if name == "malformed":
         return "no-such-id"
+    if path.startswith("/rules/"):
+        return name
     if path.startswith("/users/"):
         return PEOPLE.get(name, name)
     if path.startswith("/commands/"):

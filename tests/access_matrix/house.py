@@ -78,7 +78,7 @@ class House:
         """A call as that person; `nobody` sends no token."""
         sent = token or self.tokens.get(name)
         headers = dict(headers) if sent is None else {"Authorization": f"Bearer {sent}", **headers}
-        if method == "PUT":
+        if method == "PUT" or path.endswith("/restore"):
             headers["If-Match"] = "*"
         prefix = "" if path.startswith(("/livez", "/readyz", "/.well-known")) else API
         return self.api.http.request(method, prefix + path, headers=headers, **more)

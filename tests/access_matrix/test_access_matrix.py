@@ -58,7 +58,7 @@ def test_endpoint(house: House, place: tuple[str, str]) -> None:
             answer = house.call(
                 who,
                 method,
-                path.replace("{id}", id_),
+                path.replace("{id}", id_).replace("{n}", id_),
                 token,
                 json=None if body is None else body(),
                 params={"requestId": id_} if path == "/audit/verify" else None,
