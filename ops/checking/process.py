@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -59,8 +60,9 @@ async def ask(question: dict[str, Any], catalog: Catalog | None, seconds: float,
         raise TooMuchError(f"no answer within {seconds:.0f} s") from None
     finally:
         if process.returncode is None:
+            # All of its session: whatever it started would hold its pipes open, and `wait` waits for those.
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     if code != 0 or not answer:
         raise TooMuchError(f"the program ended with {code}")

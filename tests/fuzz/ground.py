@@ -23,4 +23,4 @@ def prepare(stack: Stack, api: Api) -> Mapping[str, Sequence[str]]:
     victims = [f"victim{number}" for number in range(3)]
     for victim in victims:
         person(stack, api, victim, ("sales",), "emea-sales")
-    return {"/requests/": requests, "/approvals/": requests, "/users/": victims}
+    return {"/requests/": requests, "/approvals/": requests, "/users/": victims, "/rules/versions/": ["1"]}
