@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from gateway.routes.table import ENDPOINTS
 
 #: What JSON Schema cannot say: a cursor is signed, a reference must exist, an amount has its currency's decimals, two
 #: spellings of one filter must agree, a refresh token lies in the body or in a cookie, a password must be hard to guess, a
-#: redirect URI is one of the settings'. There 422 is a right answer to what fits the document.
+#: redirect URI is one of the settings', a rules file is YAML with a meaning. There 422 is a right answer to what fits the document.
 UNSAYABLE = frozenset(
     {
         ("POST", f"{API}/requests"),
@@ -29,6 +30,10 @@ UNSAYABLE = frozenset(
         ("POST", f"{API}/auth/password"),
         ("POST", f"{API}/auth/password/first"),
         ("POST", f"{API}/auth/oidc/start"),
+        ("PUT", f"{API}/rules"),
+        ("POST", f"{API}/rules/simulate"),
+        ("GET", f"{API}/rules/versions/{{n}}/diff"),
+        ("POST", f"{API}/rules/versions/{{n}}/restore"),
     }
 )
 #: Calls after which the caller's own token is worth nothing: they get a run of their own.
@@ -101,9 +106,10 @@ def _config(ids: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 def _operation(endpoint: Endpoint, ids: Mapping[str, Sequence[str]]) -> Iterator[str]:
     lines: list[str] = []
-    known = next((name for name in ids if endpoint.path.startswith(API + name + "{id}")), None)
-    if known is not None:
-        lines.append(f'parameters."path.id" = {{ dictionary = "{_word(known)}", probability = 0.7 }}')
+    for known in ids:
+        place = re.match(re.escape(API + known) + r"{(\w+)}", endpoint.path)
+        if place is not None:
+            lines.append(f'parameters."path.{place[1]}" = {{ dictionary = "{_word(known)}", probability = 0.7 }}')
     queries = {query.name for query in endpoint.query}
     accepted = ["2xx", "401", "403", "404", "409", "429"]
     if "cursor" in queries or (endpoint.method, endpoint.path) in UNSAYABLE:
