@@ -10,15 +10,27 @@ from rules.model import Amount, Finding, Rule, RulesFile, RulesFileError, When
 from rules.route import RULE_EXAMPLE, RuleReader
 from schemas.money import EXPONENTS
 
-__all__ = ["MAX_RULES", "Amount", "Finding", "Rule", "RulesFile", "RulesFileError", "When", "parse_rules"]
+__all__ = [
+    "MAX_RULES",
+    "MOST_FINDINGS",
+    "Amount",
+    "Finding",
+    "Rule",
+    "RulesFile",
+    "RulesFileError",
+    "When",
+    "parse_rules",
+]
 
 MAX_RULES = 2_000
+MOST_FINDINGS = 100
 _DEFAULT_WINDOW_MS = 86_400_000
 _TOP = ("schema", "base_currency", "rollback_window", "fx", "rules", "default", "remind_after", "escalate_after")
 
 
 def parse_rules(text: str) -> RulesFile:
-    """Read a rules file (YAML 1.2, or JSON). Raises `RulesFileError` with every problem, each with line and column."""
+    """Read a rules file (YAML 1.2, or JSON). Raises `RulesFileError` with every problem
+    (the first 100), each with line and column."""
     try:
         root = read_document(text)
     except DocumentError as error:
@@ -28,8 +40,17 @@ def parse_rules(text: str) -> RulesFile:
     shape = _Shape()
     file = shape.file(root)
     if file is None or shape.findings:
-        raise RulesFileError(sorted(shape.findings, key=lambda one: (one.line or 0, one.column or 0)))
+        raise RulesFileError(_told(sorted(shape.findings, key=lambda one: (one.line or 0, one.column or 0))))
     return file
+
+
+def _told(findings: list[Finding]) -> list[Finding]:
+    """The first `MOST_FINDINGS`, and one that counts them: all of them might be more than a message can hold."""
+    if len(findings) <= MOST_FINDINGS:
+        return findings
+    text = f"{len(findings)} places are wrong; {MOST_FINDINGS} of them are told. Correct some, then check again."
+    more = Finding(severity="error", code="too-many-errors", message=text)
+    return [*findings[:MOST_FINDINGS], more]
 
 
 class _Shape(RuleReader):

@@ -223,3 +223,12 @@ def test_no_slip_of_the_pen_breaks_the_reader(at: int, insert: str, cut: int) ->
 
 def test_a_thousand_rules_are_read() -> None:
     assert len(parse_rules(large("spread")).rules) == 1000
+
+
+def test_a_file_that_is_wrong_everywhere_is_told_so_within_bounds() -> None:
+    """Otherwise what is said about it would be larger than a message, and the worker would fail on it for ever."""
+    with pytest.raises(RulesFileError) as caught:
+        parse_rules("".join(f"k{n}: 1\n" for n in range(3000)))
+    found = caught.value.findings
+    assert len(found) == 101 and found[-1].code == "too-many-errors" and "3003 places" in found[-1].message
+    assert sum(len(one.model_dump_json()) for one in found) < 100_000
