@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 CHECK_SECONDS = 30.0
 SIMULATE_SECONDS = 120.0
 _CONNECT_SECONDS = 2.0
+_STATEMENT = str(int(SIMULATE_SECONDS * 1000))
 
 
 class RulesDesk:
@@ -57,7 +58,10 @@ class RulesDesk:
         """
         async with self._simulating.turn():
             try:
-                connection = await connect(self._database_url, self._tls, timeout=_CONNECT_SECONDS)
+                connection = await connect(
+                    self._database_url, self._tls, timeout=_CONNECT_SECONDS, command_timeout=SIMULATE_SECONDS,
+                    server_settings={"application_name": "athena-gateway", "statement_timeout": _STATEMENT},
+                )  # fmt: skip
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 raise self._unreachable(error) from error
             try:

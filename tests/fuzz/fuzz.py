@@ -36,6 +36,8 @@ UNSAYABLE = frozenset(
         ("POST", f"{API}/rules/versions/{{n}}/restore"),
     }
 )
+#: What may be said to a call that does not fit the document: Schemathesis' own list.
+REJECTED = ("400", "401", "403", "404", "405", "406", "409", "415", "422", "428", "429", "5xx")
 #: Calls after which the caller's own token is worth nothing: they get a run of their own.
 ENDS_THE_SESSION = frozenset({f"{API}/auth/logout"})
 SECONDS = 1200
@@ -121,6 +123,16 @@ def _operation(endpoint: Endpoint, ids: Mapping[str, Sequence[str]]) -> Iterator
         # The contract wants it: a version that the read side has not got to within 2 s.
         lines.append('checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]')
         accepted.append("503")
+    rejected = list(REJECTED)
+    if endpoint.if_match:
+        lines.append(
+            'checks.missing_required_header.expected-statuses = ["400", "401", "403", "404", "415", "422", "428"]'
+        )
+        rejected.append("412")
+    if endpoint.yaml_body:
+        # Every text is one, so none can be of a wrong type: what it means is another question.
+        rejected.append("200")
+    lines.append(f"checks.negative_data_rejection.expected-statuses = {json.dumps(rejected)}")
     lines.append(f"checks.positive_data_acceptance.expected-statuses = {json.dumps(accepted)}")
     yield "[[operations]]"
     yield f'include-name = "{endpoint.method} {endpoint.path}"'

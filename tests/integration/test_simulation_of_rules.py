@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from gateway.rules_desk import RulesDesk
+from ops.checking.requests import decision_ms
 from ops.postgres.migrate import migrate
 from ops.secrets.secret import Secret
 from ops.seed import rules_text
@@ -199,3 +200,43 @@ def test_the_sums_are_those_of_adding_up_by_hand(dsn: str) -> None:
         level: [one["count"], round(float(one["base_amount"]["amount"]) * 100)]
         for level, one in found["escaped"].items()
     } == escaped
+
+
+def test_hours_are_those_that_people_took(dsn: str) -> None:
+    """Otherwise the estimate would be made up: it is the median from a request's last step to a vote, by level."""
+    hour = timedelta(hours=1)
+
+    async def filed() -> dict[str, int]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            for number, hours in enumerate((2, 4, 9)):
+                id_ = uuid.UUID(int=number)
+                await connection.execute(
+                    "INSERT INTO requests.requests VALUES ($1, 4, 'approved', 's', 'travel', 'hq', $2, $2, '{}')",
+                    id_,
+                    BEGAN,
+                )
+                steps = [
+                    (1, BEGAN, "submit", None), (2, BEGAN + hour, "comment", None),
+                    (3, BEGAN + hours * hour, "approve", "L1"), (4, BEGAN + (hours + 10 * number) * hour, "reject", "L2"),
+                ]  # fmt: skip
+                await connection.executemany(
+                    "INSERT INTO requests.history (request_id, version, status, at, actor_id, action, level) "
+                    "VALUES ($1, $2, 'x', $3, 'a', $4, $5)",
+                    [(id_, *step) for step in steps],
+                )
+            return await decision_ms(connection)
+        finally:
+            await connection.close()
+
+    took = asyncio.run(filed())
+    assert took == {"L1": 4 * 3_600_000, "L2": 10 * 3_600_000}
+    found = asyncio.run(
+        RulesDesk(organisation(), Secret("database_url", dsn), None).simulate(
+            rules_text(), BEGAN + timedelta(seconds=REQUESTS - 9)
+        )
+    )
+    assert (found["requests"], found["rerouted"]) == (9, 0)
+    hours = sum(found["approvals"][level]["before"] * took[level] / 3_600_000 for level in ("L1", "L2"))
+    assert found["approver_hours"]["before"] == found["approver_hours"]["after"] == hours
+    assert found["approver_hours"]["median_hours"] == {"L1": 4.0, "L2": 10.0, "L3": None}

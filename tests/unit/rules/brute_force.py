@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -113,6 +114,8 @@ class Tried:
     nobody: set[str] = field(default_factory=set)
     some: set[str] = field(default_factory=set)
     overlapping: set[tuple[str, str]] = field(default_factory=set)
+    #: Cases as (category, department, currency, amount in the base): all there are, and those that fall to the default.
+    every: set[tuple[str, str, str, int]] = field(default_factory=set)
     left: set[tuple[str, str, str, int]] = field(default_factory=set)
     cases: int = 0
 
@@ -162,15 +165,17 @@ def try_all(file: RulesFile, reference: Reference) -> Tried:
     tried = Tried()
     verdicts: dict[tuple[str, str, str], tuple[bool, bool]] = {}
     for currency in file.currencies:
-        for minor, base in amounts(file, currency):
+        for _, base in amounts(file, currency):
             for category in reference.categories:
                 for place in reference.departments:
                     facts = Facts(category, *place, currency, base)
                     rule = oracle.route(file, facts)
                     tried.cases += 1
                     tried.reached.add(rule.id)
+                    case = (category, place[0], currency, base)
+                    tried.every.add(case)
                     if rule is file.default:
-                        tried.left.add((category, place[0], currency, minor))
+                        tried.left.add(case)
                     key = (rule.id, category, place[0])
                     if key not in verdicts:
                         verdicts[key] = _verdict(rule, facts, reference)
@@ -192,6 +197,41 @@ def _verdict(rule: Rule, facts: Facts, reference: Reference) -> tuple[bool, bool
         who for who in PEOPLE if reference.requesters is None or (who, facts.department_id) in reference.requesters
     ]
     return False, any(not staffed(rule, facts, reference, who) for who in asking)
+
+
+_GAP = re.compile(
+    r"Only `default` catches (?:every category|categor(?:y|ies) (.+?)) in (?:every department|departments? (.+?))"
+    r"(?:, paid in (.+?))?: (.+)[.]"
+)
+_BAND = re.compile(r"any amount|below ([\d.]+) USD|from ([\d.]+) USD|([\d.]+) to ([\d.]+) USD")
+
+
+def gaps(findings: list[Finding], every: set[tuple[str, str, str, int]]) -> set[tuple[str, str, str, int]]:
+    """The cases that only the default catches, as the sentences say it."""
+    found = set()
+    for finding in findings:
+        match = _GAP.fullmatch(finding.message)
+        assert match is not None, finding.message
+        categories, departments, currencies = (
+            None if said is None else said.split(", ") for said in match.groups()[:3]
+        )
+        bands = [_BAND.fullmatch(part) for part in match[4].split(", ")]
+        assert all(bands), finding.message
+        for case in every:
+            named = ((categories, case[0]), (departments, case[1]), (currencies, case[2]))
+            if all(said is None or name in said for said, name in named) and any(_in(band, case[3]) for band in bands):
+                found.add(case)
+    return found
+
+
+def _in(band: re.Match[str] | None, base: int) -> bool:
+    assert band is not None
+    below, low, first, last = (None if said is None else round(Decimal(said) * 100) for said in band.groups())
+    if below is not None:
+        return base < below
+    if low is not None:
+        return base >= low
+    return first is None or last is None or first <= base <= last
 
 
 def overflowing(file: RulesFile) -> set[str]:
