@@ -17,6 +17,8 @@ from tests import stack as stacks
 from tests.client import Api, submission
 from tests.stack import Stack
 
+pytestmark = pytest.mark.xdist_group("live")
+
 PARTITIONS = 4
 CLIENTS = 6
 PEOPLE = ("sam.sales", "sue.sales", "ana.sales")

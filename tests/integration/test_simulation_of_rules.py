@@ -29,6 +29,8 @@ from schemas.reference import Assignment, Category, Department, User
 from tests.stack import Stack
 from tests.unit.rules import oracle
 
+pytestmark = pytest.mark.xdist_group("simulated")
+
 REQUESTS = int(os.environ.get("ATHENA_TEST_SIMULATED", "100000"))
 DATABASE = "simulated"
 PLACES = {"emea-sales": "emea", "apac-sales": "apac", "hq": "global"}
