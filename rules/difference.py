@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from difflib import unified_diff
 from typing import Any
 
@@ -34,13 +35,29 @@ def _by_rule(before: tuple[Rule, ...], after: tuple[Rule, ...]) -> dict[str, lis
     was = {rule.id: rule for rule in before}
     now = {rule.id: rule for rule in after}
     both = [id_ for id_ in now if id_ in was]
-    old_places = {id_: place for place, id_ in enumerate(id_ for id_ in was if id_ in now)}
+    places = {id_: place for place, id_ in enumerate(was)}
+    stayed = _longest_ascending([places[id_] for id_ in both])
     return {
         "added": [id_ for id_ in now if id_ not in was],
         "removed": [id_ for id_ in was if id_ not in now],
         "changed": [id_ for id_ in both if _facts(was[id_]) != _facts(now[id_])],
-        "moved": [id_ for place, id_ in enumerate(both) if old_places[id_] != place],
+        "moved": [id_ for id_ in both if places[id_] not in stayed],
     }
+
+
+def _longest_ascending(numbers: list[int]) -> set[int]:
+    """The most of them that ascend as they stand: those that did not move, when as few as possible have."""
+    ends: list[int] = []
+    before: dict[int, int | None] = {}
+    for number in numbers:
+        at = bisect_left(ends, number)
+        before[number] = ends[at - 1] if at else None
+        ends[at:] = [number, *ends[at + 1 :]]
+    found, last = set(), ends[-1] if ends else None
+    while last is not None:
+        found.add(last)
+        last = before[last]
+    return found
 
 
 def _facts(rule: Rule) -> tuple[Any, ...]:
