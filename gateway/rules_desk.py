@@ -86,7 +86,7 @@ class RulesDesk:
             text = f"This took more than {seconds:.0f} s or too much memory: write fewer rules, or shorter lists."
             raise Problem(422, "invalid", text) from None
         except OSError as error:
-            log.error("the program that looks at rules files cannot be started", error=str(error))
+            log.error("a rules file cannot be looked at", error=f"{type(error).__name__}: {error}"[:300])
             raise unavailable("Rules files cannot be looked at just now.", 5) from error
 
     @staticmethod

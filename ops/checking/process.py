@@ -30,6 +30,10 @@ Write = Callable[[bytes], Awaitable[None]]
 Feed = Callable[[Write], Awaitable[None]]
 
 
+class _AnsweredError(Exception):
+    """The program reads no more: it has answered, or is gone."""
+
+
 class TooMuchError(Exception):
     """The question took more time or memory than it may."""
 
@@ -39,7 +43,7 @@ async def ask(question: dict[str, Any], catalog: Catalog | None, seconds: float,
 
     Raises:
         TooMuchError: no answer within `seconds` and `MEMORY`.
-        OSError: the program cannot be started.
+        OSError: the program cannot be started. And whatever `feed` raises.
     """
     # The lists are copied here, where nothing changes them; turning them into bytes takes a while for large organisations.
     organisation = None if catalog is None else _organisation(catalog)
@@ -74,11 +78,15 @@ async def _exchange(process: asyncio.subprocess.Process, head: bytes, feed: Feed
     stdin = process.stdin
 
     async def write(data: bytes) -> None:
-        stdin.write(data)
-        await stdin.drain()
+        try:
+            stdin.write(data)
+            await stdin.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            raise _AnsweredError from None
 
-    # It may answer before it has read all, when the file is none, say.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    # It may answer before it has read all, when the file is none, say. What breaks at the feed's own source is raised: an answer
+    # about a part of it would look like one about all.
+    with contextlib.suppress(_AnsweredError):
         await write(head)
         if feed is not None:
             await feed(write)

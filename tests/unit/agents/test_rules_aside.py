@@ -91,6 +91,26 @@ def test_a_program_that_dies_or_talks_for_ever_is_no_answer(monkeypatch: pytest.
         asyncio.run(checking.ask(ask, Catalog(), 1.0))
 
 
+def test_half_of_the_requests_are_no_answer() -> None:
+    """Otherwise a database that goes away would make a simulation of some requests look like one of all."""
+    question = {"ask": "simulate", "yaml": RULES, "decision_ms": {}}
+
+    async def breaks(write: checking.Write) -> None:
+        await write(b"")
+        raise ConnectionResetError("the database has gone")
+
+    with pytest.raises(ConnectionResetError, match="database"):
+        asyncio.run(checking.ask(question, Catalog(), 30.0, breaks))
+
+    async def goes_on(write: checking.Write) -> None:
+        while True:
+            await write(b"x" * 65536)
+
+    # A file that is none is answered although nobody reads what follows.
+    answer = asyncio.run(checking.ask(question | {"yaml": "schema: 2"}, Catalog(), 30.0, goes_on))
+    assert {one["code"] for one in answer["findings"]} == {"bad-value", "missing-key"}
+
+
 def test_a_small_file_is_checked_at_once() -> None:
     """A process for each would make publishing slower than anybody expects of five rules."""
     assert RulesChecks()(RULES, Catalog())
