@@ -79,7 +79,7 @@ class Later:
             else:
                 id_ = shared
             place = " ".join(line.what)
-            path = line.what[1].replace("{id}", id_)
+            path = line.what[1].replace("{id}", id_).replace("{n}", id_)
             body = calls.BODIES[place]() if place in calls.BODIES else None
             answer = self._house.call(who, line.what[0], path, headers=_NO_WAIT, json=body)
             if answer.status_code == 202 and _status(wanted) not in (401, 403):
