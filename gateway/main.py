@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import cast
 
@@ -19,7 +19,8 @@ from prometheus_client import start_http_server
 
 from gateway.app import Gateway, create_app
 from gateway.server.connection import Connection
-from gateway.server.door import Door
+from gateway.server.door import Door, Verdict
+from gateway.server.listener import BACKLOG, Listener
 from ops.logging import configure
 from ops.settings import Settings
 from ops.tls.context import server_context
@@ -37,6 +38,8 @@ class _Server(uvicorn.Server):
 
     gateway: Gateway
     door: Door
+    #: The gateway's own certificate; None: plain HTTP.
+    tls: ssl.SSLContext | None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -49,12 +52,29 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        # With TLS we listen ourselves, see `gateway.server.listener`.
+        await super().startup(sockets if self.tls is None else [])
+        if self.tls is not None:
+            await self._listen(self.tls)
         gc.freeze()
         self._tasks = (
             asyncio.create_task(self._watch(), name="watch"),
             asyncio.create_task(self._sweep(), name="sweep connections"),
         )
+
+    async def _listen(self, tls: ssl.SSLContext) -> None:
+        listener = Listener(self.door, tls, self._connection)
+        self.servers.append(cast("asyncio.base_events.Server", listener))
+        try:
+            await listener.open(self.config.host, self.config.port)
+        except OSError as error:
+            log.error("the gateway cannot listen", host=self.config.host, port=self.config.port, error=str(error))
+            await self.lifespan.shutdown()
+            sys.exit(1)
+
+    def _connection(self, loop: asyncio.AbstractEventLoop, address: str, verdict: Verdict) -> Connection:
+        state, arrived = self.lifespan.state, (address, verdict)
+        return Connection(self.config, self.server_state, state, loop, door=self.door, arrived=arrived)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         services = self.gateway.services
@@ -77,13 +97,13 @@ class _Server(uvicorn.Server):
                 cast("Connection", connection).sweep(now)
 
 
-def _https(settings: Settings) -> Callable[..., ssl.SSLContext] | None:
+def _https(settings: Settings) -> ssl.SSLContext | None:
     """The gateway's own certificate, taken up anew when its files change; None: plain HTTP."""
     if settings.gateway_tls_cert is None or settings.gateway_tls_key is None:
         return None
     context = server_context(settings.gateway_tls_cert, settings.gateway_tls_key)
     context.set_alpn_protocols(["http/1.1"])
-    return lambda *_: context
+    return context
 
 
 def run(settings: Settings) -> None:
@@ -108,14 +128,14 @@ def run(settings: Settings) -> None:
         server_header=False,
         proxy_headers=False,
         log_config=None,
-        backlog=2048,
+        backlog=BACKLOG,
         timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]  # a timer takes fractions too
         timeout_graceful_shutdown=GRACE_SECONDS,
-        ssl_context_factory=_https(settings),
     )
     server = _Server(config)
     server.gateway = app
     server.door = door
+    server.tls = _https(settings)
     server.run()
     if not server.started or app.services.failed is not None:
         log.error("the gateway ends; it must be started again", reason=str(app.services.failed))

@@ -51,8 +51,13 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         door: Door,
+        arrived: tuple[str, Verdict] | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        #: Whether it leaves by itself, when it ends.
+        self.entered = False
+        #: Its address, and what the door said when it was accepted; None: the door is asked when the connection is made.
+        self._arrived = arrived
         self.url = b""
         self._door = door
         self._address = UNKNOWN
@@ -75,10 +80,13 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._address = (self.client and normal(self.client[0])) or UNKNOWN
+        if self._arrived is None:
+            address = (self.client and normal(self.client[0])) or UNKNOWN
+            self._arrived = address, self._door.enter(address)
+        self._address, verdict = self._arrived
+        self.entered = True
         self._now = self.loop.time()
         self._expect_head()
-        verdict = self._door.enter(self._address)
         if verdict is Verdict.OPEN:
             return
         metrics.CONNECTIONS_REFUSED.labels(verdict.value).inc()
