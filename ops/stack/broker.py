@@ -15,6 +15,7 @@ from string import Template
 from ops.stack import via
 from ops.stack.child import Spec
 from ops.stack.errors import StackError
+from ops.stack.folders import given, is_ours, ours, put
 from ops.stack.home import Home
 from ops.stack.identity import Identity
 from ops.tls.install import folder_of
@@ -43,17 +44,15 @@ def prepare(home: Home, servers: Path, identity: Identity) -> Spec:
     java = find_java()
     root = servers / "kafka"
     data = root / "data"
-    for folder in (root, data):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        identity.own(folder)
+    ours(root)
+    given(data, identity)
     libraries = _libraries(servers, identity)
     extra = via.listeners(home, via.ways(via.KAFKA))
     if home.tls:
         template = Template((CONFIGURATION / "tls.properties").read_text(encoding="utf-8"))
-        extra += template.substitute(folder=folder_of(servers))
+        extra += template.substitute(folder=folder_of(servers, "kafka"))
     extra += _extra_properties()
-    for file in configure(root, home.port("kafka"), home.port("kafka-controller"), extra):
-        identity.own(file)
+    configure(root, home.port("kafka"), home.port("kafka-controller"), identity, extra)
     options = shlex.split(os.environ.get("ATHENA_KAFKA_JVM", DEFAULT_JVM))
     if CLASS_ARCHIVE.exists() and libraries == JARS and identity.may("-r", CLASS_ARCHIVE):
         options.append(f"-XX:SharedArchiveFile={CLASS_ARCHIVE}")
@@ -65,16 +64,13 @@ def prepare(home: Home, servers: Path, identity: Identity) -> Spec:
     return Spec("kafka", (*jvm, *server(root)), ENVIRONMENT, cwd=root, identity=identity)
 
 
-def configure(root: Path, port: int, controller_port: int, extra: str = "") -> list[Path]:
-    """Write the broker's configuration files into its folder, its data in `data`; returns them."""
-    properties = root / "server.properties"
+def configure(root: Path, port: int, controller_port: int, identity: Identity, extra: str = "") -> None:
+    """Write the broker's configuration files into its folder, for its user; its data is in `data`."""
     text = Template((CONFIGURATION / "server.properties").read_text(encoding="utf-8")).substitute(
         port=port, controller_port=controller_port, data=root / "data"
     )
-    properties.write_text(text + extra, encoding="utf-8")
-    logging = root / "log4j2.properties"
-    shutil.copyfile(CONFIGURATION / "log4j2.properties", logging)
-    return [properties, logging]
+    put(root / "server.properties", (text + extra).encode(), identity)
+    put(root / "log4j2.properties", (CONFIGURATION / "log4j2.properties").read_bytes(), identity)
 
 
 def java_options(root: Path, libraries: Path) -> list[str]:
@@ -133,12 +129,15 @@ def _libraries(servers: Path, identity: Identity) -> Path:
     if identity.may("-r", next(JARS.glob("kafka_*.jar"))):
         return JARS
     copy = servers / "kafka-jars"
-    if not copy.is_dir():
+    if not is_ours(copy):
+        if copy.exists() or copy.is_symlink():
+            copy.rename(servers / f"kafka-jars.{uuid.uuid4()}.not-ours")
         partial = servers / "kafka-jars.partial"
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(JARS, partial)
-        for path in (partial, *partial.iterdir()):
-            identity.own(path)
+        partial.chmod(0o755)
+        for path in partial.iterdir():
+            path.chmod(0o644)
         partial.rename(copy)
     return copy
 

@@ -35,7 +35,7 @@ def make() -> None:
     with tempfile.TemporaryDirectory(prefix="athena-classes-") as folder:
         root = Path(folder)
         port = find_free(())
-        broker.configure(root, port, find_free((port,)))
+        broker.configure(root, port, find_free((port,)), Identity("self"))
         jvm += broker.java_options(root, broker.JARS)
         broker.format_data(jvm, root, broker.new_cluster_id(), Identity("self"))
         command = [*jvm, f"-XX:ArchiveClassesAtExit={partial}", *broker.server(root)]

@@ -13,9 +13,10 @@ import psutil
 
 from ops.stack.child import Spec
 from ops.stack.errors import StackError
+from ops.stack.folders import given, ours, put
 from ops.stack.home import DATABASE, LOOPBACK, ROLES, SUPERUSER, Home
 from ops.stack.identity import Identity
-from ops.tls.install import folder_of, put
+from ops.tls.install import folder_of
 
 # The kernel's limit for the path of a unix socket, less the name that PostgreSQL gives the socket.
 LONGEST_SOCKET_FOLDER = 107 - len("/.s.PGSQL.65535")
@@ -30,16 +31,18 @@ def prepare(home: Home, servers: Path, identity: Identity) -> Spec:
     Raises:
         StackError: PostgreSQL's server programs are missing, or the cluster cannot be made.
     """
-    data = servers / "postgres"
+    data, sockets = servers / "postgres", servers / "sockets"
+    given(sockets, identity)
     programs = find_programs(data)
     environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "LC_MESSAGES": "C", "TZ": "UTC"}
     if not (data / "PG_VERSION").exists():
         _initdb(home, programs, servers, identity, environment)
-    _clear_lock(data)
+    given(data, identity)
+    _clear_lock(data, sockets)
     options: dict[str, str] = {
         "port": str(home.port("postgres")),
         "listen_addresses": LOOPBACK,
-        "unix_socket_directories": str(servers) if len(str(servers)) <= LONGEST_SOCKET_FOLDER else "",
+        "unix_socket_directories": str(sockets) if len(str(sockets)) <= LONGEST_SOCKET_FOLDER else "",
         "timezone": "UTC",
         "log_timezone": "UTC",
         "jit": "off",
@@ -55,7 +58,8 @@ def prepare(home: Home, servers: Path, identity: Identity) -> Spec:
 
 def _tls(servers: Path, identity: Identity) -> dict[str, str]:
     """Who shows no certificate of ours gets no further than the handshake, and each only into its own role."""
-    folder = folder_of(servers)
+    folder = folder_of(servers, "postgres")
+    ours(folder)
     roles = "".join(f"athena {service} {role}\n" for service, role in ROLES.items())
     put(folder / "pg_ident.conf", roles.encode(), identity)
     lines = [
@@ -98,7 +102,7 @@ def find_programs(data: Path) -> Path:
     raise StackError("PostgreSQL's server programs (initdb, postgres) are not on this machine. Run: make setup")
 
 
-def _clear_lock(data: Path) -> None:
+def _clear_lock(data: Path, sockets: Path) -> None:
     """Remove the locks of a dead server, which PostgreSQL would take for a living one.
 
     It does so while the pid exists: a zombie that nobody waits for, or another program after a restart of the machine.
@@ -107,7 +111,7 @@ def _clear_lock(data: Path) -> None:
     Raises:
         StackError: something still runs in the folder after 10 s.
     """
-    locks = [data / "postmaster.pid", *data.parent.glob(".s.PGSQL.*")]
+    locks = [data / "postmaster.pid", *sockets.glob(".s.PGSQL.*")]
     deadline = time.monotonic() + ORPHANS_TIME_OUT
     while living := [p.pid for p in psutil.process_iter() if _works_in(p, data)]:
         if time.monotonic() > deadline:
@@ -129,11 +133,10 @@ def _works_in(process: psutil.Process, folder: Path) -> bool:
 def _initdb(home: Home, programs: Path, servers: Path, identity: Identity, environment: dict[str, str]) -> None:
     partial = servers / "postgres.partial"
     shutil.rmtree(partial, ignore_errors=True)
+    given(partial, identity)
     # The server's user reads the password from a file of its own; it may not read the home's secrets.
     password = servers / "password"
-    password.touch(mode=0o600)
-    identity.own(password)
-    password.write_text(home.password(SUPERUSER) + "\n", encoding="utf-8")
+    put(password, f"{home.password(SUPERUSER)}\n".encode(), identity)
     command = [str(programs / "initdb"), "-D", str(partial), "-U", SUPERUSER]
     command += ["--auth=scram-sha-256", f"--pwfile={password}", "--encoding=UTF8", "--no-locale"]
     try:

@@ -16,7 +16,8 @@ from ops.stack import broker, credentials, database, ports, via
 from ops.stack.child import Child, Spec
 from ops.stack.errors import StackError
 from ops.stack.home import Home, metrics_port_name, new_installation, process_name
-from ops.stack.identity import Identity, place_servers, server_identity
+from ops.stack.identity import Identity, identities
+from ops.stack.places import place_servers
 from ops.stack.probes import gauge_of, status_of
 from ops.stack.processes import Process
 from ops.stack.state import State, locked, stop_children
@@ -90,21 +91,21 @@ class Supervisor:
         if count:
             self._step(f"stopped {count} processes that a former run had left")
         specs = self._choose()
-        identity = server_identity()
-        servers, notice = place_servers(self.home, identity)
+        users = identities()
+        servers, notice = place_servers(self.home, users.values())
         if notice:
             self._step(notice)
         credentials.create_missing(self.home)
         if self.home.tls:
             if renewed := self.home.certificates.renew_ending():
                 self._step(f"certificates that would have ended soon were made anew: {', '.join(renewed)}")
-            install(self.home.certificates, servers, identity)
+            install(self.home.certificates, servers, users)
         credentials.write_database_urls(self.home)
         began = time.monotonic()
         async with asyncio.timeout_at(asyncio.get_running_loop().time() + READY_TIME_OUT):
             await _all(
-                self._serve(broker.prepare, servers, identity),
-                self._serve(database.prepare, servers, identity),
+                self._serve(broker.prepare, servers, users["kafka"]),
+                self._serve(database.prepare, servers, users["postgres"]),
                 self._once("prepare", "ops.stack.prepare", "owner", READY_TIME_OUT),
             )
         self._step(f"kafka and postgres are up, topics and tables are there ({time.monotonic() - began:.1f} s)")

@@ -1,37 +1,31 @@
-"""The embedded servers' copies of their certificates: they run as a user of their own, who may not read the home's."""
+"""The embedded servers' copies of their certificates: each server runs as a user of its own, who may read its own alone."""
 
 from __future__ import annotations
 
-import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+from ops.stack.folders import ours, put
 from ops.stack.identity import Identity
 from ops.tls.store import Certificates
 
-SERVERS = ("kafka", "postgres")
+
+def folder_of(servers: Path, server: str) -> Path:
+    """Where the copies of `kafka` or `postgres` lie."""
+    return servers / f"{server}-tls"
 
 
-def folder_of(servers: Path) -> Path:
-    """Where the copies lie."""
-    return servers / "tls"
+def install(certificates: Certificates, servers: Path, users: Mapping[str, Identity]) -> None:
+    """Copy what each server shows and whom it believes, each file in one step.
 
-
-def install(certificates: Certificates, servers: Path, identity: Identity) -> None:
-    """Copy what the servers show and whom they believe, each file in one step."""
-    folder = folder_of(servers)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    identity.own(folder)
-    for source in (certificates.ca, *(certificates.file(name) for name in SERVERS)):
-        put(folder / source.name, source.read_bytes(), identity)
-
-
-def put(path: Path, data: bytes, identity: Identity) -> None:
-    """Write a file that the servers' user alone may read."""
-    partial = path.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    # The folder is that user's: what stands there under this name is not to be written through, nor given away.
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as out:
-        out.write(data)
-        if identity.uid is not None and identity.gid is not None:
-            os.fchown(out.fileno(), identity.uid, identity.gid)
-    partial.replace(path)
+    Raises:
+        StackError: something else stands where a folder should be.
+    """
+    for server, user in users.items():
+        folder = folder_of(servers, server)
+        ours(folder)
+        for source in (certificates.ca, certificates.file(server)):
+            put(folder / source.name, source.read_bytes(), user)
+    # Of a former release: both keys in one folder of one user.
+    shutil.rmtree(servers / "tls", ignore_errors=True)

@@ -15,7 +15,7 @@ from cryptography import x509
 from ops.postgres.clients import connect
 from ops.stack.errors import StackError
 from ops.stack.home import LOOPBACK, Home
-from ops.stack.identity import server_identity
+from ops.stack.identity import identities
 from ops.stack.state import is_supervised
 from ops.tls.broker_files import read_anew
 from ops.tls.context import Files, trusting
@@ -56,10 +56,10 @@ async def _publish(home: Home) -> list[str]:
     servers = home.choices().get("servers")
     if not (home.tls and servers):
         return []
-    install(home.certificates, Path(servers), server_identity())
+    install(home.certificates, Path(servers), identities())
     if not is_supervised(home):
         return []
-    listeners = await read_anew(home.kafka, folder_of(Path(servers)))
+    listeners = await read_anew(home.kafka, folder_of(Path(servers), "kafka"))
     connection = await connect(home.database_url("superuser"), timeout=HANDSHAKE_SECONDS)
     try:
         await connection.execute("SELECT pg_reload_conf()")

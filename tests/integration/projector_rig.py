@@ -24,7 +24,8 @@ from ops.kafka_clients import Kafka
 from ops.stack import broker, credentials, database, ports
 from ops.stack.child import Spec
 from ops.stack.home import Home
-from ops.stack.identity import place_servers, server_identity
+from ops.stack.identity import identities
+from ops.stack.places import place_servers
 from ops.stack.prepare import prepare
 from schemas import topics
 from tests.invariants.replayed import PROJECTED
@@ -189,12 +190,16 @@ def servers() -> Iterator[Rig]:
     home.create()
     home.choose(partitions=4)
     ports.assign(home, ("gateway", "kafka", "kafka-controller", "postgres"), None)
-    identity = server_identity()
-    place, _ = place_servers(home, identity)
+    users = identities()
+    place, _ = place_servers(home, users.values())
     credentials.create_missing(home)
     credentials.write_database_urls(home)
     rig = Rig(
-        home, {"kafka": broker.prepare(home, place, identity), "postgres": database.prepare(home, place, identity)}
+        home,
+        {
+            "kafka": broker.prepare(home, place, users["kafka"]),
+            "postgres": database.prepare(home, place, users["postgres"]),
+        },
     )
     try:
         rig.start("kafka")

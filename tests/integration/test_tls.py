@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import ssl
 import warnings
 from collections.abc import Callable, Coroutine
@@ -273,3 +274,17 @@ def test_a_certificate_that_no_list_names_may_nothing(protected: Stack, tmp_path
     file.write_bytes(made)
     stranger = Kafka(protected.kafka.bootstrap, Files(protected.home.certificates.ca, file, file))
     assert asyncio.run(_reads(stranger)) == set()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the servers have users of their own under root alone")
+def test_a_superuser_of_the_database_does_not_get_at_the_broker_nor_at_our_folders(protected: Stack) -> None:
+    """Otherwise who has the database has the log as well: both could be rewritten together, and nothing would tell."""
+    servers = Path(protected.home.choices()["servers"])
+    mine, theirs = servers / "postgres-tls", servers / "kafka-tls"
+    assert "PRIVATE KEY" in str(asyncio.run(_value(protected.postgres, f"SELECT pg_read_file('{mine}/postgres.pem')")))
+    with pytest.raises(asyncpg.PostgresError, match="Permission denied"):
+        asyncio.run(_value(protected.postgres, f"SELECT pg_read_file('{theirs}/kafka.pem')"))
+    for place in (servers, mine, theirs, servers / "kafka", servers / "kafka" / "data"):
+        with pytest.raises(asyncpg.PostgresError, match="failed"):
+            asyncio.run(_value(protected.postgres, f"COPY (SELECT 1) TO PROGRAM 'ln -s /etc {place}/planted'"))
+        assert not (place / "planted").exists()
