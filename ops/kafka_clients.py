@@ -55,7 +55,7 @@ class Kafka:
         brokers = [URL(f"kafka://{address}") for address in self.bootstrap.split(",")]
         if self.tls is None:
             return {"broker": brokers}
-        return {"broker": brokers, "broker_credentials": SSLCredentials(client_context(self.tls))}
+        return {"broker": brokers, "broker_credentials": SSLCredentials(client_context(self.tls, "kafka"))}
 
     def _line(self) -> dict[str, Any]:
         if self.tls is None:
@@ -63,5 +63,5 @@ class Kafka:
         return {
             "bootstrap_servers": self.bootstrap,
             "security_protocol": "SSL",
-            "ssl_context": client_context(self.tls),
+            "ssl_context": client_context(self.tls, "kafka"),
         }

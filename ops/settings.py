@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from ops.kafka_clients import Kafka
 from ops.postgres.clients import with_tls
 from ops.secrets.sources import source_of
 from ops.secrets.unreadable import Unreadable
+from ops.stack.errors import Misuse
 from ops.tls.context import Files
 
 PREFIX = "ATHENA_"
@@ -209,14 +211,27 @@ class Settings(BaseSettings):
             raise ValueError("set all of ATHENA_TLS_CA, ATHENA_TLS_CERT, ATHENA_TLS_KEY, or none")
         if (self.gateway_tls_cert is None) != (self.gateway_tls_key is None):
             raise ValueError("set both of ATHENA_GATEWAY_TLS_CERT, ATHENA_GATEWAY_TLS_KEY, or none")
+        try:
+            with_tls(self.database_url.get_secret_value(), self.tls)
+        except Misuse as error:
+            raise ValueError(str(error)) from None
         return self
+
+
+class WrongSettings(SystemExit):
+    """Ends the process with its sentence and exit code 2; `SystemExit` alone would make it 1."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        sys.stderr.write(f"{text}\n")
+        self.code = 2
 
 
 def load_settings() -> Settings:
     """Read the settings; what is kept in a file or in AWS Secrets Manager wins over the environment.
 
     Raises:
-        SystemExit: 2, with one sentence for each variable that is wrong.
+        WrongSettings: one sentence for each variable that is wrong.
     """
     kept: dict[str, str] = {}
     for name in Settings.model_fields:
@@ -224,7 +239,7 @@ def load_settings() -> Settings:
             source = source_of(PREFIX + name.upper())
             text = None if source is None else source.read()
         except Unreadable as error:
-            raise SystemExit(str(error)) from error
+            raise WrongSettings(str(error)) from error
         if text is not None:
             kept[name] = text
     try:
@@ -233,4 +248,4 @@ def load_settings() -> Settings:
         lines = [
             f"{PREFIX}{'_'.join(str(part) for part in e['loc']).upper() or '*'}: {e['msg']}" for e in error.errors()
         ]
-        raise SystemExit("Wrong settings. " + "; ".join(lines)) from None
+        raise WrongSettings("Wrong settings. " + "; ".join(lines)) from None

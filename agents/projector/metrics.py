@@ -8,10 +8,12 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from ops.secrets import metrics as secrets
+from ops.tls.metrics import ENDS
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
+REGISTRY.register(ENDS)
 for collector in secrets.ALL:
     REGISTRY.register(collector)
 

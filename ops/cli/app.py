@@ -7,8 +7,8 @@ import sys
 import typer
 
 from ops.cli import audit, certs, dead_letters, keys, processes, rules, simulate, stack, topics, users, work
-from ops.cli.options import UNREACHABLE
-from ops.stack.errors import StackError
+from ops.cli.options import MISUSE, UNREACHABLE
+from ops.stack.errors import Misuse, StackError
 
 app = typer.Typer(
     name="athena",
@@ -32,9 +32,9 @@ processes.add_to(app)
 
 
 def run() -> None:
-    """Run the command line; an error of the stack ends it with one sentence and exit code 3."""
+    """Run the command line; an error of the stack ends it with one sentence and exit code 3, wrong use with 2."""
     try:
         app()
     except StackError as error:
         print(f"athena: {error}", file=sys.stderr)
-        sys.exit(UNREACHABLE)
+        sys.exit(MISUSE if isinstance(error, Misuse) else UNREACHABLE)

@@ -61,5 +61,5 @@ def _settings() -> Settings:
 
     settings = load_settings()
     if settings.tls is not None:
-        client_context(settings.tls)
+        client_context(settings.tls, "kafka")
     return settings

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ops.cli.certs import left
 from ops.cli.options import DEFAULT_HOME, OK, UNREACHABLE, WRONG, HomeOption, JsonOption
 from ops.stack.home import Home
 
@@ -61,17 +62,25 @@ def up(
     if detach:
         if not launch(place, options, _say):
             _say(f"a stack is up on {place.path} already")
-            if tls and not place.tls:
-                _say(f"it has no TLS: stop it first: athena down --home {place.path}")
+            _refuse_plain(place, tls)
         _print_addresses(place)
         return
     code = run_supervisor(place, options, _say, lambda: _print_addresses(place, foreground=True))
     if code is None:
+        _refuse_plain(place, tls)
         print(
             f"athena: a stack is up on {place.path} already. Stop it: athena down --home {place.path}", file=sys.stderr
         )
         raise typer.Exit(WRONG)
     raise typer.Exit(code)
+
+
+def _refuse_plain(home: Home, tls: bool) -> None:
+    """Who asked for TLS is not to believe that they have it."""
+    if tls and not home.tls:
+        text = f"it has no TLS, and gets it at its next start: athena down --home {home.path}, then athena up --tls"
+        print(f"athena: {text} --home {home.path}", file=sys.stderr)
+        raise typer.Exit(WRONG)
 
 
 def down(home: HomeOption = DEFAULT_HOME) -> None:
@@ -83,7 +92,7 @@ def down(home: HomeOption = DEFAULT_HOME) -> None:
 
 
 def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
-    """Say what runs: exit 0 when all does, 1 when something is down, 3 when nothing is reachable."""
+    """Say what runs: exit 0 when all does, 1 when something is down or a certificate has ended, 3 when nothing is reachable."""
     from ops.stack.status import look  # noqa: PLC0415
 
     found = look(Home(home))
@@ -95,11 +104,12 @@ def status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
             life = f"pid {process['pid']}, {process['rss_mb']} MB, up {process['up_s']} s" if process["up"] else "down"
             print(f"  {name:<12} {life}, restarts {process['restarts']}")
         if ends := found["certificates"]:
-            print(f"  certificates  {ends['days_left']:.0f} days left ({ends['name']} ends first)")
+            print(f"  certificates  {left(ends['days_left']).strip()} ({ends['name']} ends first)")
     living = [process["up"] for process in found["processes"].values()]
     if not any(living):
         raise typer.Exit(UNREACHABLE)
-    raise typer.Exit(OK if found["ready"] and all(living) else WRONG)
+    ended = found["certificates"] is not None and found["certificates"]["days_left"] <= 0
+    raise typer.Exit(OK if found["ready"] and all(living) and not ended else WRONG)
 
 
 def seed(home: HomeOption = DEFAULT_HOME) -> None:

@@ -126,7 +126,7 @@ class Home:
     @property
     def trust(self) -> ssl.SSLContext | Literal[True]:
         """What an HTTP client takes as `verify` (httpx) or `ssl` (aiohttp): whom it believes to be the gateway."""
-        return trusting(self.certificates.ca) if self.tls else True
+        return trusting(self.certificates.ca, "gateway-https") if self.tls else True
 
     def files(self, service: str) -> Files | None:
         """A service's certificate and whom it believes; None where this stack has plain lines."""

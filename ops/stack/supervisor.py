@@ -14,12 +14,13 @@ from typing import Any
 
 from ops.stack import broker, credentials, database, ports, via
 from ops.stack.child import Child, Spec
-from ops.stack.errors import StackError
+from ops.stack.errors import Misuse, StackError
 from ops.stack.home import Home, metrics_port_name, new_installation, process_name
 from ops.stack.identity import Identity, identities
 from ops.stack.places import place_servers
 from ops.stack.probes import gauge_of, status_of
 from ops.stack.processes import Process
+from ops.stack.renewal import renew_daily
 from ops.stack.state import State, locked, stop_children
 from ops.tls.install import install
 
@@ -72,7 +73,9 @@ class Supervisor:
                 await starting
                 self._enter("ready")
                 ready()
+                renewing = asyncio.create_task(renew_daily(self.home, self.say), name="renew certificates")
                 await waiting
+                renewing.cancel()
             return 0
         except StackError as error:
             self.state.error = str(error)
@@ -97,8 +100,7 @@ class Supervisor:
             self._step(notice)
         credentials.create_missing(self.home)
         if self.home.tls:
-            if renewed := self.home.certificates.renew_ending():
-                self._step(f"certificates that would have ended soon were made anew: {', '.join(renewed)}")
+            self._renew()
             install(self.home.certificates, servers, users)
         credentials.write_database_urls(self.home)
         began = time.monotonic()
@@ -118,6 +120,20 @@ class Supervisor:
             await self._once("seed", "ops.seed", "owner", SEED_TIME_OUT)
             self.home.choose(seeded=True)
             self._step(f"the demo organisation is in ({time.monotonic() - began:.1f} s)")
+
+    def _renew(self) -> None:
+        try:
+            renewed = self.home.certificates.renew_ending()
+        except Misuse:
+            raise
+        except StackError as error:
+            ends = self.home.certificates.ends_soonest()
+            if ends is None or ends["days_left"] <= 0:
+                raise
+            self._step(f"certificates should be made anew, and cannot be: {error}")
+        else:
+            if renewed:
+                self._step(f"certificates were made anew: {', '.join(renewed)}")
 
     def _choose(self) -> list[Spec]:
         """Settle ports and numbers; returns Athena's own processes in the order of their start."""

@@ -1,5 +1,6 @@
 """The private certificate authority and the certificates it signs: ECDSA P-256, X.509 v3, PEM.
 
+The authority is one for its hosts alone (name constraints): who gets its key can be nobody else to a browser that believes it.
 A service's file holds its private key and its chain, so that both are replaced in one step.
 """
 
@@ -28,8 +29,9 @@ AUTHORITY_DAYS = 3650
 EARLIER = dt.timedelta(minutes=5)
 
 
-def new_authority(name: str) -> bytes:
-    """A new authority: its private key and its certificate, in PEM."""
+def new_authority(name: str, hosts: Iterable[str]) -> bytes:
+    """A new authority that can sign for these hosts and addresses, and names below them: its private key and certificate, in
+    PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(name)
     now = dt.datetime.now(dt.UTC)
@@ -43,6 +45,7 @@ def new_authority(name: str) -> bytes:
         .not_valid_after(now + dt.timedelta(days=AUTHORITY_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(authority=True), critical=True)
+        .add_extension(x509.NameConstraints([_tree(host) for host in hosts], None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -53,13 +56,16 @@ def issue(authority: bytes, service: Service, names: Iterable[str], valid: dt.ti
     """A new private key and its certificate for a service, in PEM; `names` are the hosts and addresses of a server.
 
     Raises:
-        ValueError: the authority cannot be read.
+        ValueError: the authority cannot be read, has ended, or may not sign for one of the names.
     """
-    ca_key = load_pem_private_key(authority, None)
-    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
-    ca = x509.load_pem_x509_certificate(authority)
+    ca_key, ca = _read(authority)
+    names = tuple(names)
+    if beyond := [name for name in names if not permits(ca, name)]:
+        raise ValueError(f"it may not sign for {', '.join(beyond)}")
     key = ec.generate_private_key(ec.SECP256R1())
     now = dt.datetime.now(dt.UTC)
+    if ca.not_valid_after_utc <= now:
+        raise ValueError(f"it has ended on {ca.not_valid_after_utc:%Y-%m-%d}")
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH] * service.server + [ExtendedKeyUsageOID.CLIENT_AUTH] * service.client
     ca_identifier = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
@@ -81,6 +87,21 @@ def issue(authority: bytes, service: Service, names: Iterable[str], valid: dt.ti
     return _pem(key) + builder.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
+def permits(authority: x509.Certificate, host: str) -> bool:
+    """Whether what it signs for the host is believed; one of a former release, without constraints, may sign for any."""
+    try:
+        trees = authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+    except x509.ExtensionNotFound:
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        names = [tree.value for tree in trees if isinstance(tree, x509.DNSName)]
+        return any(host == name or host.endswith(f".{name}") for name in names)
+    networks = [ipaddress.ip_network(str(tree.value)) for tree in trees if isinstance(tree, x509.IPAddress)]
+    return any(address in network for network in networks)
+
+
 def certificates_of(pem: bytes) -> bytes:
     """The certificates of a PEM file that holds a key, too. Raises ValueError when it has none."""
     return b"".join(one.public_bytes(Encoding.PEM) for one in x509.load_pem_x509_certificates(pem))
@@ -93,6 +114,19 @@ def hosts_in(certificate: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         return []
     return [str(host.value) for host in named]
+
+
+def _read(authority: bytes) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    try:
+        key = load_pem_private_key(authority, None)
+    except TypeError as error:
+        raise ValueError(
+            "its key is encrypted. Write it in plain, for its user alone: openssl pkey -in FILE"
+        ) from error
+    certificate = x509.load_pem_x509_certificate(authority)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise ValueError("its key is not that of its certificate")
+    return key, certificate
 
 
 def _name(common: str) -> x509.Name:
@@ -109,6 +143,15 @@ def _host(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def _tree(name: str) -> x509.GeneralName:
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return x509.DNSName(name)
+    prefix = 8 if address.version == 4 and address.is_loopback else address.max_prefixlen
+    return x509.IPAddress(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
 
 
 def _usage(*, authority: bool) -> x509.KeyUsage:

@@ -1,13 +1,15 @@
 """TLS contexts of clients and servers: TLS 1.2 or later, both sides proved, new certificates taken up without a restart.
 
-Files are looked at before each handshake. A connection that is open stays as it is; the next one has the new certificate.
+A client says which service it means, not only where it is: on one machine all of them are at one address, and who has one
+server's key could otherwise pose as another. Files are looked at before each handshake. A connection that is open stays as it is;
+the next one has the new certificate.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,11 +18,14 @@ from typing import Any
 import structlog
 
 from ops.stack.errors import StackError
+from ops.tls.services import DOMAIN, name_of
 
 log = structlog.get_logger(__name__)
 
 #: A file may be replaced between two reads of one attempt; hardly twice in a row.
 ATTEMPTS = 3
+#: Of TLS 1.2; those of TLS 1.3 are all of this kind. Keys for one session, and encryption that notices every change.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,42 @@ class Files:
     key: Path
 
 
-class ReloadingContext(ssl.SSLContext):
+class NamedContext(ssl.SSLContext):
+    """Lets a client go on only with the service that it means; `service` None: with whoever is at that host."""
+
+    service: str | None = None
+
+    def check(self, line: ssl.SSLObject | ssl.SSLSocket) -> None:
+        """After a handshake. A certificate of somebody else's authority, which names no service of ours, is believed by its host.
+
+        Raises:
+            ssl.SSLCertVerificationError: it is another service.
+        """
+        if self.service is None:
+            return
+        shown: Mapping[str, Any] = line.getpeercert() or {}
+        names = [
+            name for kind, name in shown.get("subjectAltName", ()) if kind == "DNS" and name.endswith(f".{DOMAIN}")
+        ]
+        if names and name_of(self.service) not in names:
+            raise ssl.SSLCertVerificationError(f"this is {', '.join(names)}, and not {self.service}")
+
+
+class _NamedObject(ssl.SSLObject):
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        if isinstance(self.context, NamedContext):
+            self.context.check(self)
+
+
+class _NamedSocket(ssl.SSLSocket):
+    def do_handshake(self, block: bool = False) -> None:
+        super().do_handshake(block)
+        if isinstance(self.context, NamedContext):
+            self.context.check(self)
+
+
+class ReloadingContext(NamedContext):
     """Takes changed files up before the next handshake. Files that do not fit each other leave it as it was, and are tried
     again at the next one. An authority that was taken out of the file is believed until the process ends."""
 
@@ -90,11 +130,11 @@ class ReloadingContext(ssl.SSLContext):
                     raise
             else:
                 self.stamp = stamp
-                _tell_end(self.paths[0])
+                _tell_ends(self.paths)
                 return
 
 
-class _Leaving(ssl.SSLObject):
+class _Leaving(_NamedObject):
     """Says farewell and does not wait for the other side's, as TLS allows. With uvloop a consumer that was stopped during a
     fetch waited 30 s for Kafka's; `GET /audit/verify` ran into its time-out."""
 
@@ -103,25 +143,31 @@ class _Leaving(ssl.SSLObject):
             super().unwrap()
 
 
-def _tell_end(cert: Path) -> None:
+def _tell_ends(files: tuple[Path, ...]) -> None:
     # Imported where there are certificates: the supervisor and plain processes need none of it.
     from cryptography import x509  # noqa: PLC0415
 
     from ops.tls.metrics import ENDS  # noqa: PLC0415
 
-    end = x509.load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc
-    ENDS.labels(cert.name).set(end.timestamp())
+    for file in files:
+        # A key may have a file of its own; and OpenSSL has taken what is in the others.
+        with contextlib.suppress(ValueError):
+            # Of the authorities, the first one signs; the former one goes before long.
+            end = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+            ENDS.labels(file.name).set(end.timestamp())
 
 
 @cache
-def client_context(files: Files) -> ssl.SSLContext:
-    """For connections to Kafka and other services: the server's name is checked, and our certificate is shown.
+def client_context(files: Files, service: str) -> ssl.SSLContext:
+    """For connections to a service: its name and its host are checked, and our certificate is shown.
 
     Raises:
         StackError: a file cannot be used.
     """
     context = _context(ssl.PROTOCOL_TLS_CLIENT, files.cert, files.key, files.ca)
+    context.service = service
     context.sslobject_class = _Leaving
+    context.sslsocket_class = _NamedSocket
     return context
 
 
@@ -136,10 +182,22 @@ def server_context(cert: Path, key: Path, clients: Path | None = None) -> ssl.SS
     return context
 
 
-def trusting(ca: Path) -> ssl.SSLContext:
-    """For callers without a certificate of their own: believes this authority, and no other."""
-    context = ssl.create_default_context(cafile=str(ca))
+def trusting(ca: Path, service: str | None = None) -> ssl.SSLContext:
+    """For callers without a certificate of their own: believes this authority, and no other; `service` as in `NamedContext`.
+
+    Raises:
+        StackError: the file cannot be used.
+    """
+    context = NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(ca)
+    except OSError as error:  # an ssl.SSLError, too
+        raise StackError(f"The authorities in {ca} cannot be read: {error}. Make them anew: athena certs") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.service = service
+    context.sslobject_class = _NamedObject
+    context.sslsocket_class = _NamedSocket
     return context
 
 
@@ -151,5 +209,6 @@ def _context(protocol: int, cert: Path, key: Path, ca: Path | None) -> Reloading
 
     context = ReloadingContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
     context.follow(tuple(dict.fromkeys(path for path in (cert, key, ca) if path is not None)), read)
     return context

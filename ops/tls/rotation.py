@@ -34,13 +34,23 @@ async def rotate(home: Home) -> list[str]:
     Clients and the gateway look at their files before each handshake, so nothing is told to them.
 
     Raises:
-        StackError: a server does not take its new certificate up.
-        OSError, KafkaError, asyncpg.PostgresError: one cannot be reached.
+        StackError: they cannot be made; or they are, and a server does not take its own up.
     """
-    # First everybody believes the authority: a new one may have been made while a server was away.
-    await _publish(home)
+    sentences = []
+    try:
+        # First everybody believes the authority: a new one may have been made while a server was away.
+        await _publish(home)
+    except StackError as error:
+        # What is broken or has ended is mended by what follows, if by anything.
+        sentences = [f"before the change: {error}"]
     home.certificates.rotate()
-    return await _publish(home)
+    return [*sentences, *await _take_up(home)]
+
+
+async def renew(home: Home) -> list[str]:
+    """Make anew what ends soon or is of no use, and let the running servers take theirs up. Returns and raises as `rotate`."""
+    names = home.certificates.renew_ending()
+    return [f"made anew: {', '.join(names)}", *await _take_up(home)] if names else []
 
 
 async def replace_authority(home: Home) -> list[str]:
@@ -49,10 +59,31 @@ async def replace_authority(home: Home) -> list[str]:
     Raises: as `rotate`.
     """
     home.certificates.new_authority()
-    return await _publish(home)
+    return await _take_up(home)
+
+
+async def _take_up(home: Home) -> list[str]:
+    try:
+        return await _publish(home)
+    except StackError as error:
+        raise StackError(
+            f"The new certificates are written in {home.certificates.folder}; not every server has taken its own up: {error} "
+            f"Start the stack again: athena down --home {home.path}, athena up --home {home.path}"
+        ) from error
 
 
 async def _publish(home: Home) -> list[str]:
+    """Raises StackError: a server is away, or does not take its certificate up."""
+    from aiokafka.errors import KafkaError  # noqa: PLC0415 - imported where a stack runs: most commands need none of it
+    from asyncpg import PostgresError  # noqa: PLC0415
+
+    try:
+        return await _published(home)
+    except (OSError, TimeoutError, ValueError, KafkaError, PostgresError) as error:
+        raise StackError(f"{error or type(error).__name__}.") from error
+
+
+async def _published(home: Home) -> list[str]:
     servers = home.choices().get("servers")
     if not (home.tls and servers):
         return []
@@ -86,10 +117,7 @@ async def _shown(home: Home, visitor: Files, place: str, service: str) -> str:
             if shown == wanted:
                 return f"{service} at {place} shows certificate {shown.serial_number:x}"
         if time.monotonic() > deadline:
-            raise StackError(
-                f"{service} at {place} does not show its new certificate after {TAKE_UP_SECONDS:.0f} s. Start it again: "
-                "athena down, athena up"
-            )
+            raise StackError(f"{service} at {place} does not show its new certificate after {TAKE_UP_SECONDS:.0f} s.")
         await asyncio.sleep(POLL)
 
 

@@ -44,10 +44,9 @@ def replace(certificates: Certificates, service: Service, seconds: float) -> Non
 def test_keys_are_for_their_user_alone(made: Certificates) -> None:
     """Otherwise everyone on the machine could be the gateway, or make themselves a worker."""
     for file in made.folder.iterdir():
-        public = file in (made.ca, made.tools)
-        assert stat.S_IMODE(file.stat().st_mode) & 0o077 == (0o044 if file == made.ca else 0), file
-        assert public or b"PRIVATE KEY" in file.read_bytes()
-    assert b"PRIVATE" not in made.ca.read_bytes()
+        public = file in (made.ca, made.ends, made.folder / "hosts")
+        assert stat.S_IMODE(file.stat().st_mode) & 0o077 == (0o044 if public else 0), file
+        assert (b"PRIVATE KEY" in file.read_bytes()) == (not public and file != made.tools)
 
 
 def test_each_certificate_is_good_for_its_own_purpose_only(made: Certificates) -> None:
@@ -60,7 +59,7 @@ def test_each_certificate_is_good_for_its_own_purpose_only(made: Certificates) -
         assert not found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     hosts = {one["name"]: one["hosts"] for one in made.listing()}
     assert {name for name, named in hosts.items() if named} == {one.name for one in SERVICES if one.server}
-    assert hosts["kafka"] == ["localhost", "127.0.0.1", "::1"]
+    assert hosts["kafka"] == ["kafka.athena.internal", "localhost", "127.0.0.1", "::1"]
 
 
 def test_making_again_changes_nothing_and_rotating_everything_but_the_authority(made: Certificates) -> None:
@@ -143,7 +142,7 @@ def test_a_context_shows_a_new_certificate_in_its_next_handshake(made: Certifica
     """Otherwise every rotation would need a restart, or the old certificate would end in mid-flight."""
     server, client = (
         server_context(made.file("kafka"), made.file("kafka"), made.ca),
-        client_context(made.files("worker")),
+        client_context(made.files("worker"), "kafka"),
     )
     for _ in range(2):
         assert asyncio.run(_greeted(server, client)) == _der(made.file("kafka"))
@@ -198,7 +197,7 @@ def _servers_own(made: Certificates, _folder: Path) -> ssl.SSLContext:
 def test_a_server_between_services_refuses_who_cannot_prove_who_they_are(
     made: Certificates, tmp_path: Path, caller: Callable[[Certificates, Path], ssl.SSLContext]
 ) -> None:
-    """Otherwise anyone who reaches the notifier's port could send messages in the company's name."""
-    server = server_context(made.file("notifier"), made.file("notifier"), made.ca)
+    """Otherwise anyone who reaches a service's port could act in another one's name."""
+    server = server_context(made.file("kafka"), made.file("kafka"), made.ca)
     with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
         asyncio.run(_greeted(server, caller(made, tmp_path)))
