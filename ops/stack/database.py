@@ -16,6 +16,7 @@ from ops.stack.errors import StackError
 from ops.stack.folders import given, ours, put
 from ops.stack.home import DATABASE, LOOPBACK, ROLES, SUPERUSER, Home
 from ops.stack.identity import Identity
+from ops.tls.context import CIPHERS
 from ops.tls.install import folder_of
 
 # The kernel's limit for the path of a unix socket, less the name that PostgreSQL gives the socket.
@@ -71,6 +72,7 @@ def _tls(servers: Path, identity: Identity) -> dict[str, str]:
     return {
         "ssl": "on",
         "ssl_min_protocol_version": "TLSv1.2",
+        "ssl_ciphers": CIPHERS,
         "ssl_ca_file": str(folder / "ca.pem"),
         "ssl_cert_file": str(folder / "postgres.pem"),
         "ssl_key_file": str(folder / "postgres.pem"),

@@ -73,6 +73,16 @@ def test_up_on_a_running_home_changes_nothing(broken: Stack) -> None:
     assert up(broken.home.path).endpoints == before
 
 
+def test_up_with_tls_on_a_running_plain_home_is_refused(broken: Stack) -> None:
+    """Otherwise who asked for protected lines would believe that they have them."""
+    if broken.home.tls:
+        pytest.skip("every stack of this run has TLS")
+    done = broken.run("up", "--detach", "--tls")
+    assert done.returncode == 1
+    assert f"athena down --home {broken.home.path}" in done.stderr
+    assert not broken.home.tls
+
+
 def test_up_comes_back_after_everything_was_killed(broken: Stack) -> None:
     """Otherwise a power button would end the product for good."""
     before = broken.endpoints

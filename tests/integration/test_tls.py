@@ -130,6 +130,25 @@ def test_no_server_speaks_what_is_older_than_tls_1_2(protected: Stack) -> None:
             certificate_at(place, context, place == postgres)
 
 
+def test_no_server_speaks_tls_1_2_with_ciphers_in_blocks(protected: Stack) -> None:
+    """Otherwise what is said could be read by measuring how a server answers broken padding."""
+    owner = protected.home.certificates.file("owner")
+    postgres = f"{LOOPBACK}:{protected.home.port('postgres')}"
+    for place in (*_listeners(protected), postgres, urlsplit(protected.gateway).netloc):
+        for ciphers in (
+            "ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA256",
+            "ECDHE-ECDSA-AES256-SHA:ECDHE-ECDSA-AES128-SHA",
+        ):
+            context = _caller(protected, owner)
+            context.set_ciphers(ciphers)
+            with pytest.raises(ssl.SSLError, match=r"(?i)handshake.failure|no.shared.cipher"):
+                certificate_at(place, context, place == postgres)
+        for ciphers in ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"):
+            context = _caller(protected, owner)
+            context.set_ciphers(ciphers)
+            certificate_at(place, context, place == postgres)
+
+
 async def _value(url: str, sql: str) -> object:
     connection = await asyncpg.connect(url, timeout=ANSWER_SECONDS)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import httpx
 import pytest
 
 from ops.seed import DATA
+from ops.tls.authority import issue
+from ops.tls.services import SERVICES
 from tests.client import ROUTE_L1_L2_ALL, Api
 from tests.stack import Stack, wait_until
 
@@ -62,6 +65,56 @@ def test_every_tool_works(protected: Stack, people: Api, tmp_path: Path) -> None
     listed = json.loads(protected.run("certs", "--json").stdout)
     assert listed["tls"]
     assert min(one["days_left"] for one in listed["certificates"]) > 89
+
+
+def _serials(stack: Stack) -> dict[str, str]:
+    return {one["name"]: one["serial"] for one in stack.home.certificates.listing()}
+
+
+def _ended(stack: Stack, name: str) -> bytes:
+    service = next(one for one in SERVICES if one.name == name)
+    return issue(stack.home.certificates.authority.read_bytes(), service, (), dt.timedelta(days=-1))
+
+
+def test_a_certificate_that_has_ended_is_said_and_renewed_alone(protected: Stack) -> None:
+    """Otherwise an operator's first sign of it would be that nothing works."""
+    before = _serials(protected)
+    protected.home.certificates.file("notifier").write_bytes(_ended(protected, "notifier"))
+    told = protected.run("status")
+    assert told.returncode == 1
+    assert "ENDED" in told.stdout
+    assert "notifier" in told.stdout
+    done = protected.run("certs", "renew")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "made anew: notifier\n" in done.stdout
+    assert done.stdout.count("shows certificate") == 4
+    after = _serials(protected)
+    assert {name for name in before if before[name] != after[name]} == {"notifier"}
+    assert protected.run("status").returncode == 0
+
+
+@pytest.mark.parametrize("what", ["the tools'", "the broker's"])
+def test_rotating_repairs_what_is_broken_while_the_stack_runs(protected: Stack, people: Api, what: str) -> None:
+    """Otherwise a spoilt file would be a stack that has to be stopped, or that nobody can mend at all."""
+    certificates = protected.home.certificates
+    if what == "the tools'":
+        certificates.file("owner").write_bytes(_ended(protected, "owner"))
+    else:
+        certificates.file("kafka").write_text("spoilt")
+    done = protected.run("certs", "rotate")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "before the change: " in done.stdout
+    assert done.stdout.count("shows certificate") == 4
+    assert protected.run("topics", "--check").returncode == 0
+    assert people.read("sam.sales", people.submit())["status"] == "pending_l1"
+
+
+def test_every_process_tells_when_its_certificate_and_the_authority_end(protected: Stack) -> None:
+    """Otherwise nobody would be warned of the one that ends."""
+    for process in ("gateway", "worker", "projector"):
+        text = httpx.get(protected.endpoints["metrics"][process], timeout=20).text
+        for file in (f"{process}.pem", "ca.pem"):
+            assert f'athena_certificate_ends_timestamp_seconds{{file="{file}"}}' in text, process
 
 
 @dataclass
