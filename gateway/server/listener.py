@@ -54,6 +54,8 @@ class Listener:
         found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
             for family, address in dict.fromkeys((one[0], one[4]) for one in found):
+                if family == socket.AF_INET6 and not socket.has_ipv6:
+                    continue
                 listening = socket.create_server(address, family=family, backlog=BACKLOG)
                 self._sockets.append(listening)
                 listening.setblocking(False)
