@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 
 from gateway import metrics
 from gateway.limits import Rate
+from ops.stack.errors import WrongSettings
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,7 @@ class RedisLimits:
                 retry=Retry(NoBackoff(), 0),
             )
         except ValueError:
-            raise SystemExit(
+            raise WrongSettings(
                 "ATHENA_REDIS_URL is not a URL of Redis. Write for instance redis://:password@host:6379/0"
             ) from None
         storage = RedisStorage(

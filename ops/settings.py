@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from ops.kafka_clients import Kafka
 from ops.postgres.clients import with_tls
 from ops.secrets.sources import source_of
 from ops.secrets.unreadable import Unreadable
-from ops.stack.errors import Misuse
+from ops.stack.errors import Misuse, WrongSettings
 from ops.tls.context import Files
 
 PREFIX = "ATHENA_"
@@ -216,15 +215,6 @@ class Settings(BaseSettings):
         except Misuse as error:
             raise ValueError(str(error)) from None
         return self
-
-
-class WrongSettings(SystemExit):
-    """Ends the process with its sentence and exit code 2; `SystemExit` alone would make it 1."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        sys.stderr.write(f"{text}\n")
-        self.code = 2
 
 
 def load_settings() -> Settings:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from ops.stack.errors import WrongSettings
+
 RawHeaders = Iterable[tuple[bytes, bytes]]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -68,7 +70,7 @@ class Proxies:
             try:
                 self._networks.append(ipaddress.ip_network(text))
             except ValueError as error:
-                raise SystemExit(
+                raise WrongSettings(
                     f"ATHENA_TRUSTED_PROXIES: {text!r} is no address or network ({error}). Write for instance 10.0.0.0/8"
                 ) from None
         self._header = header.encode()

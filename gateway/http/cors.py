@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from gateway.http.answers import Answer, RawHeaders
+from ops.stack.errors import WrongSettings
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]{1,255}")
 #: What a page may send and read besides the headers that are always allowed. No cookies: calls carry a Bearer token.
@@ -27,7 +28,7 @@ class Cors:
         self._origins = frozenset(origins.split())
         for origin in self._origins:
             if not _ORIGIN.fullmatch(origin):
-                raise SystemExit(
+                raise WrongSettings(
                     f"ATHENA_CORS_ORIGINS: {origin!r} is no origin. Write scheme and host in lower case, for instance "
                     "https://portal.example.com"
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from ops.settings import Settings
+from ops.stack.errors import WrongSettings
 
 _PORTS = {"http": 80, "https": 443}
 _LOOPBACK = ("127.0.0.1", "localhost")
@@ -18,7 +19,7 @@ class PublicUrl:
         self.url = (url or f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}").rstrip("/")
         parts = _parts(self.url)
         if parts is None or "?" in self.url or "#" in self.url or "@" in self.url:
-            raise SystemExit(f"ATHENA_PUBLIC_URL must be such as https://budget.example.com; found {url!r}.")
+            raise WrongSettings(f"ATHENA_PUBLIC_URL must be such as https://budget.example.com; found {url!r}.")
         self.secure = parts[0] == "https"
         self._prefixes = [parts]
         if not url and host in _LOOPBACK:

@@ -14,6 +14,7 @@ from gateway.identity import jws
 from gateway.identity.jws import TokenError, UnknownKey
 from gateway.identity.keys import KeyRing
 from ops.secrets.secret import BadSecret
+from ops.stack.errors import WrongSettings
 
 __all__ = ["LIFETIME", "SKEW", "Claims", "TokenError", "Tokens", "UnknownKey"]
 
@@ -76,7 +77,7 @@ class Tokens:
         try:
             self._ring = KeyRing.parse(keys)
         except BadSecret as error:
-            raise SystemExit(
+            raise WrongSettings(
                 f"ATHENA_TOKEN_KEYS must be a JSON list of Ed25519 private keys as JWKs with kid: {error}."
             ) from None
         self._issuer = issuer

@@ -10,6 +10,7 @@ from ops.redaction import remember_secret
 from ops.secrets.secret import BadSecret, Check, Secret
 from ops.secrets.sources import source_of
 from ops.settings import PREFIX, Settings
+from ops.stack.errors import WrongSettings
 
 
 class Secrets:
@@ -40,7 +41,7 @@ class Secrets:
         try:
             checked(text)
         except BadSecret as error:
-            raise SystemExit(f"{variable}: {error}.") from None
+            raise WrongSettings(f"{variable}: {error}.") from None
         secret = Secret(name, text, source_of(variable, self._settings.aws_secrets_seconds), checked)
         self._taken[name] = secret
         return secret

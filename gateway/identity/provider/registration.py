@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.identity.provider.addresses import is_issuer, is_redirect
 from ops.secrets.secret import Secret
 from ops.settings import Settings
+from ops.stack.errors import WrongSettings
 
 #: It is carried in `state`.
 LONGEST_REDIRECT = 500
@@ -55,5 +56,5 @@ def registration(settings: Settings, secret: Secret) -> Registration | None:
         ),
     ):
         if not holds:
-            raise SystemExit(sentence)
+            raise WrongSettings(sentence)
     return Registration(issuer, client_id, secret, tuple(uris), " ".join(scopes), frozenset(domains))

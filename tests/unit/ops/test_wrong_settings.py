@@ -48,6 +48,7 @@ def test_a_url_that_says_the_same_is_taken() -> None:
         (("certs", "rotate"), "ATHENA_CERT_HOSTS", "https://budget.example.com"),
         (("gateway",), "ATHENA_TLS_CA", "ca.pem"),
         (("worker",), "ATHENA_PARTITIONS", "none"),
+        (("gateway",), "ATHENA_TOKEN_KEYS", "[]"),
     ],
 )
 def test_wrong_settings_have_the_exit_code_of_wrong_use(
