@@ -31,6 +31,7 @@ class Hosts:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._file = folder / "hosts"
         self._items = [_item(one) for one in self._said()]
         if len(self._items) > _MOST:
@@ -57,7 +58,19 @@ class Hosts:
         try:
             return self._file.read_text(encoding="utf-8").split()
         except FileNotFoundError:
+            return self._shown()
+
+    def _shown(self) -> list[str]:
+        """Those of the gateway's certificate, in a home of a release that kept none."""
+        from cryptography import x509  # noqa: PLC0415 - once in a home's life
+
+        from ops.tls.authority import hosts_in  # noqa: PLC0415
+
+        try:
+            shown = hosts_in(x509.load_pem_x509_certificate((self._folder / f"{PUBLIC}.pem").read_bytes()))
+        except (FileNotFoundError, ValueError):
             return []
+        return [host for host in shown if host not in LOOPBACK_NAMES and host != name_of(PUBLIC)]
 
 
 def _item(text: str) -> tuple[str, str]:

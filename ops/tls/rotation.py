@@ -50,7 +50,11 @@ async def rotate(home: Home) -> list[str]:
 async def renew(home: Home) -> list[str]:
     """Make anew what ends soon or is of no use, and let the running servers take theirs up. Returns and raises as `rotate`."""
     names = home.certificates.renew_ending()
-    return [f"made anew: {', '.join(names)}", *await _take_up(home)] if names else []
+    if not names and not home.certificates.authority.exists():
+        return []  # nothing is new, and asking the servers takes a signature
+    # Without anything new, too: a server may have been away the last time.
+    sentences = await _take_up(home)
+    return [f"made anew: {', '.join(names)}", *sentences] if names else sentences
 
 
 async def replace_authority(home: Home) -> list[str]:

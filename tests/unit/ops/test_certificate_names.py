@@ -142,6 +142,18 @@ def test_hosts_are_kept_and_those_that_changed_are_made_anew(tmp_path: Path, mon
     assert "budget.example.com" not in hosts(made)["gateway-https"]
 
 
+def test_the_hosts_of_a_former_release_are_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the first start of a new release would shut out all who come by the public name."""
+    monkeypatch.setenv(HOSTS, "budget.example.com")
+    made = Certificates(tmp_path / "certs")
+    made.create_missing()
+    monkeypatch.delenv(HOSTS)
+    (made.folder / "hosts").unlink()
+    made.rotate()
+    assert "budget.example.com" in hosts(made)["gateway-https"]
+    assert (made.folder / "hosts").read_text() == "budget.example.com\n"
+
+
 @pytest.mark.parametrize(
     "host",
     [
