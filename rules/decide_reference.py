@@ -108,19 +108,21 @@ def _put(command: PutEntity, catalog: Catalog, at: int, last_version: int) -> Re
             holder = catalog.users_by_email.get(body.email.lower())
             if holder is not None and holder != id_:
                 return refuse(Code.EMAIL_TAKEN, "/email")
-            known = before if isinstance(before, User) else None
-            facts["active"] = (known is None or known.active) if body.active is None else body.active
-            if _last_admin(catalog, id_) and not (facts["active"] and "admin" in body.roles):
+            facts["active"] = _active(body, before)
+            if not (facts["active"] and "admin" in body.roles) and _last_admin(catalog, id_):
                 return refuse(Code.LAST_ADMIN)
-            after = User(**facts, created_at=at if known is None else known.created_at)
+            after = User(**facts, created_at=before.created_at if isinstance(before, User) else at)
         case DepartmentBody():
             after = Department(**facts)
         case CategoryBody():
-            after = Category(**facts)
+            after = Category(**facts | {"active": _active(body, before)})
         case ReasonBody():
-            after = Reason(**facts)
+            after = Reason(**facts | {"active": _active(body, before)})
         case AssignmentBody():
             after = Assignment(**facts)
+            if any(one.id != id_ and one.place == after.place for one in catalog.assignments_for(body.category_id)):
+                # Removing one of two would change nothing, and nobody would see why.
+                return refuse(Code.ENTITY_EXISTS)
         case _:  # pragma: no cover - RulesBody is handled before
             raise TypeError(kind)
     return ReferenceDecision(kind, id_, action, after=after)
@@ -155,9 +157,14 @@ def _inactive(body: Any, before: Entity | None, catalog: Catalog) -> tuple[Code,
     return None
 
 
+def _active(body: UserBody | CategoryBody | ReasonBody, before: Entity | None) -> bool:
+    return getattr(before, "active", True) if body.active is None else body.active
+
+
 def _last_admin(catalog: Catalog, user_id: str) -> bool:
-    admins = [user.id for user in catalog.users.values() if user.active and "admin" in user.roles]
-    return admins == [user_id]
+    return catalog.is_active(user_id, "admin") and not any(
+        user.active and "admin" in user.roles and user.id != user_id for user in catalog.users.values()
+    )
 
 
 def _remove(command: RemoveEntity, catalog: Catalog) -> ReferenceDecision:
