@@ -15,7 +15,6 @@ from schemas import topics
 from schemas.audit import canonical, commitments, content_hash, sha256_hex
 from schemas.base import SCHEMA_VERSION, plain, rfc3339
 from schemas.codes import DETAIL, Code
-from schemas.commands import SYSTEM
 from schemas.envelope import derived_id, headers
 from schemas.events import AnyEvent, Commented, Reassigned, RolledBack, WindowClosed, Withdrawn
 from schemas.money import format_minor

@@ -98,9 +98,9 @@ def _put(command: PutEntity, catalog: Catalog, at: int, last_version: int) -> Re
     missing = _missing(body, catalog)
     if missing is not None:
         return refuse(Code.UNKNOWN_REFERENCE, missing)
-    inactive = _inactive(body, before, catalog)
-    if inactive is not None:
-        return refuse(*inactive)
+    unfit = _inactive(body, before, catalog) or _said_already(body, id_, catalog)
+    if unfit is not None:
+        return refuse(*unfit)
     facts: dict[str, Any] = body.model_dump() | {"id": id_, "version": max(version, last_version) + 1}
     after: Entity
     match body:
@@ -120,9 +120,6 @@ def _put(command: PutEntity, catalog: Catalog, at: int, last_version: int) -> Re
             after = Reason(**facts | {"active": _active(body, before)})
         case AssignmentBody():
             after = Assignment(**facts)
-            if any(one.id != id_ and one.place == after.place for one in catalog.assignments_for(body.category_id)):
-                # Removing one of two would change nothing, and nobody would see why.
-                return refuse(Code.ENTITY_EXISTS)
         case _:  # pragma: no cover - RulesBody is handled before
             raise TypeError(kind)
     return ReferenceDecision(kind, id_, action, after=after)
@@ -154,6 +151,15 @@ def _inactive(body: Any, before: Entity | None, catalog: Catalog) -> tuple[Code,
         return Code.CATEGORY_INACTIVE, "/category_id"
     if approver is not None and not catalog.is_active(approver, "manager"):
         return Code.APPROVER_INACTIVE, "/approver_id"
+    return None
+
+
+def _said_already(body: Any, id_: str, catalog: Catalog) -> tuple[Code, None] | None:
+    """Two assignments that say the same: taking one away would change nothing, and nobody would see why."""
+    if isinstance(body, AssignmentBody):
+        place = (body.category_id, body.level, body.approver_id, body.department_id, body.region)
+        if any(one.place == place and one.id != id_ for one in catalog.assignments_for(body.category_id)):
+            return Code.ENTITY_EXISTS, None
     return None
 
 
