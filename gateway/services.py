@@ -130,6 +130,11 @@ class Services:
         """The OpenAPI document."""
         return orjson.dumps(document())
 
+    @cached_property
+    def imports(self) -> Turns:
+        """One file of reference data at a time: its check takes a core for a second."""
+        return Turns(1, waiting=4, seconds=30.0, what="import")
+
     async def start(self) -> None:
         """Begin to connect, and go on until all is there; calls are answered 503 until then."""
         self._tasks.append(asyncio.create_task(self.secrets.watch(), name="secrets"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,15 @@ JSON = b"application/json"
 
 @dataclass(slots=True)
 class Answer:
-    """One answer. `headers` come after the ones that every answer has; names in lower case."""
+    """One answer. `headers` come after the ones that every answer has; names in lower case. `pieces` is a body that is made while
+    it is sent, in the place of `body`.
+    """
 
     body: bytes
     status: int = 200
     media_type: bytes = JSON
     headers: RawHeaders = ()
+    pieces: AsyncIterator[bytes] | None = None
 
 
 NO_CONTENT = Answer(b"", 204)

@@ -22,8 +22,8 @@ def headers_of(answer: Answer, correlation_id: str) -> list[tuple[bytes, bytes]]
     headers = [(b"x-correlation-id", correlation_id.encode())]
     headers.extend(common for common in COMMON_HEADERS if common[0] not in own)
     headers.extend(answer.headers)
-    if answer.status != 204:  # RFC 9110, 8.6: no Content-Length
+    if answer.status != 204 and answer.pieces is None:  # RFC 9110, 8.6: no Content-Length
         headers.append((b"content-length", str(len(answer.body)).encode()))
-    if answer.body:
+    if answer.body or answer.pieces is not None:
         headers.append((b"content-type", answer.media_type))
     return headers

@@ -103,6 +103,9 @@ class Edge:
         if call.traceparent:
             headers.append((b"traceparent", call.traceparent.encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        if answer.pieces is not None:
+            async for piece in answer.pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": answer.body})
 
 
