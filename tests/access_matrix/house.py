@@ -42,6 +42,10 @@ class House:
             person(stack, self.api, account, roles, department)
         second = {"category_id": "marketing", "level": "L1", "approver_id": "second.apac", "region": "apac"}
         put_seen(stack, self.api, "assignment", "second", **second)
+        put_seen(stack, self.api, "department", "spare", name="Spare", region="emea")
+        put_seen(stack, self.api, "category", "spare", name="Spare", active=False)
+        put_seen(stack, self.api, "reason", "spare", text="Spare")
+        put_seen(stack, self.api, "assignment", "spare", **second | {"region": "nowhere"})
         self.tokens = {name: self.api.token(account) for name, account in PEOPLE.items() if name != "ghost"}
         roles, department = _EXTRA["gone"]
         person(stack, self.api, "gone", roles, department, active=False)
@@ -78,6 +82,8 @@ class House:
         """A call as that person; `nobody` sends no token."""
         sent = token or self.tokens.get(name)
         headers = dict(headers) if sent is None else {"Authorization": f"Bearer {sent}", **headers}
+        if "content" in more:
+            headers["Content-Type"] = "text/csv"
         if method == "PUT" or path.endswith("/restore"):
             headers["If-Match"] = "*"
         prefix = "" if path.startswith(("/livez", "/readyz", "/.well-known")) else API
