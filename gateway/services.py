@@ -67,7 +67,7 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.secrets = Secrets(settings)
         keys = self.secrets.take("token_keys", KeyRing.parse)
-        key = self.secrets.take("cursor_key", _cursor_keys)
+        self.key = key = self.secrets.take("cursor_key", _cursor_keys)
         vkeys = self.secrets.take("checkpoint_vkeys", _vkeys, least=0)
         self.database_url = self.secrets.take("database_url", check_url)
         kafka = settings.kafka

@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.reference_files.faults import Faults
+from gateway.reference_files.ids import DerivedIds
 from gateway.reference_files.reading import Row
 from gateway.reference_files.sheets import Sheet, value_of
 from gateway.values import ENTITY_ID
 from schemas.catalog import Catalog
-from schemas.envelope import derived_id
 from schemas.reference import Body, EntityBase
 
 _VERSION = re.compile(r"[1-9][0-9]{0,14}")
@@ -33,8 +33,9 @@ class Wanted:
 class Reader:
     """Rows of one file against the reference data as it is in `catalog`; what is wrong with them goes to `faults`."""
 
-    def __init__(self, sheet: Sheet, catalog: Catalog, faults: Faults) -> None:
+    def __init__(self, sheet: Sheet, catalog: Catalog, ids: DerivedIds, faults: Faults) -> None:
         self._sheet = sheet
+        self._ids = ids
         self._table = sheet.table(catalog)
         self._faults = faults
         self._lines: dict[str, int] = {}
@@ -109,7 +110,7 @@ class Reader:
             return ids[0]
         words = [part or "" for part in key]
         number = 0
-        while (id_ := derived_id("import", self._sheet.kind, *words, number)) in self._table:
+        while (id_ := self._ids.of(self._sheet.kind, *words, str(number))) in self._table:
             number += 1  # one that was made of this key has another by now
         return id_
 

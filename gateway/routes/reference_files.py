@@ -15,6 +15,7 @@ from gateway.http.describe import Group, Handler
 from gateway.identity.account_credentials import end_sessions_of_all_inactive
 from gateway.models import answers
 from gateway.reference_files.faults import Faults
+from gateway.reference_files.ids import DerivedIds
 from gateway.reference_files.reading import read
 from gateway.reference_files.rehearsal import Step, rehearse
 from gateway.reference_files.sheets import SHEETS, Sheet
@@ -54,8 +55,10 @@ def _import(sheet: Sheet) -> Handler:
             people = [one.id for one in wanted] if sheet.kind == "user" else []
             # Before: who comes back finds no session of before. After: who is let go has none left.
             await end_sessions_of_all_inactive(services, people)
-            done = await take_over(call, sheet.kind, steps)
-            await end_sessions_of_all_inactive(services, people)
+            try:
+                done = await take_over(call, sheet.kind, steps)
+            finally:
+                await end_sessions_of_all_inactive(services, people)
         unchanged = len(wanted) - len(steps) + done.same
         return json_answer(
             {"created": done.created, "changed": done.changed, "unchanged": unchanged, "rows": len(wanted)}
@@ -70,8 +73,8 @@ def _import(sheet: Sheet) -> Handler:
 def _checked(call: Call, sheet: Sheet, data: bytes, catalog: Catalog) -> tuple[list[Wanted], list[Step]]:
     """What the rows want, and the commands for those that are not so yet. Raises Problem 400, 422: nothing was changed then."""
     faults = Faults()
-    wanted = list(Reader(sheet, catalog, faults).wanted(read(data, sheet)))
     services = call.services
+    wanted = list(Reader(sheet, catalog, DerivedIds(services.key), faults).wanted(read(data, sheet)))
 
     def facts() -> dict[str, Any]:
         return {

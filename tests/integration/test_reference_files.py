@@ -230,3 +230,23 @@ def test_a_gateway_that_dies_in_the_middle_leaves_a_file_that_can_be_sent_again(
     after = rows(changing_api, "users", mark)
     assert len(after) == people and {row["version"] for row in after} == {"1"}
     assert taken(changing_api, "users", data) == (0, 0, people)
+
+
+def test_a_worker_that_dies_in_the_middle_costs_time_alone(changing: Stack, changing_api: Api, mark: str) -> None:
+    """Rows that were on their way when a worker died are lost, or made twice."""
+    reasons = 800
+    data = "text,active\n" + "".join(f"Reason {number} {mark},true\n" for number in range(reasons))
+    answers: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: answers.append(sent(changing_api, "reasons", data)))
+    thread.start()
+    wait_until(lambda: rows(changing_api, "reasons", mark), 20, "nothing of the file came")
+    changing.kill("worker")
+    thread.join(60)
+    assert not thread.is_alive()
+    if answers[0].status_code != 200:
+        shapes.refused(answers[0], 503, "unavailable")
+        assert "Send the same file again" in answers[0].json()["detail"] and answers[0].headers["retry-after"]
+    created, changed, unchanged = taken(changing_api, "reasons", data)
+    assert (changed, created + unchanged) == (0, reasons)
+    after = rows(changing_api, "reasons", mark)
+    assert len(after) == reasons and {row["version"] for row in after} == {"1"}

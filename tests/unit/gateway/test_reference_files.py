@@ -15,17 +15,20 @@ from hypothesis import strategies as st
 from gateway.http.problems import Problem
 from gateway.reference_files import reading
 from gateway.reference_files.faults import MAX_NAMED, Faults
+from gateway.reference_files.ids import DerivedIds
 from gateway.reference_files.reading import MAX_ROWS, read
 from gateway.reference_files.rehearsal import Step, rehearse
 from gateway.reference_files.sheets import SHEETS, plain_text, text_of
 from gateway.reference_files.wanted import Reader, Wanted
 from gateway.reference_files.writing import pieces
+from ops.secrets.secret import Secret
 from schemas.catalog import Catalog
 from schemas.reference import Assignment, Category, Department, Entity, Reason, User
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=30).filter(
     str.strip
 )
+KEY = "k" * 32
 RUNS = ("=1+1", "+49 30", "-2", "@SUM(A1)", "\tx", "'=x", "''=x", "＝1", "＋1", "－1", "＠a")
 
 
@@ -64,7 +67,7 @@ def planned(
         rows = read(raw, sheet)
     except Problem as problem:
         return [], [], {error["pointer"]: error["detail"] for error in problem.errors}
-    wanted = list(Reader(sheet, catalog, faults).wanted(rows))
+    wanted = list(Reader(sheet, catalog, DerivedIds(Secret("cursor_key", KEY)), faults).wanted(rows))
 
     def facts() -> dict[str, Any]:
         return {"command_id": str(uuid.uuid4()), "actor_id": actor, "correlation_id": "correlation-1"}
@@ -185,6 +188,7 @@ def test_a_row_without_an_id_is_about_what_it_describes() -> None:
     assert steps[0].command.expected_version == 1 and steps[1].command.expected_version == 0
     _, again, _ = planned("users", catalog, data)
     assert order(again) == order(steps), "the id follows from the address"
+    assert order(steps)[1] != DerivedIds(Secret("cursor_key", "x" * 32)).of("user", "new@athena.test", "0"), "by a key"
     two = house(Category(id="travel2", version=1, name="Travel"))
     assert list(planned("categories", two, "name,active\nTravel,false\n")[2]) == ["/rows/2/id"]
     place = "category_id,level,approver_id,region,department_id\ntravel,L1,ann,emea,\ntravel,L2,ann,,\n"
