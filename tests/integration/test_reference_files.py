@@ -54,6 +54,12 @@ def written(rows: list[dict[str, str]]) -> str:
     return out.getvalue()
 
 
+def office(api: Api, mark: str) -> str:
+    """A department for hundreds of people: others look through the lists of theirs."""
+    assert taken(api, "departments", f"id,name,region\nbulk-{mark},Bulk {mark},emea\n") == (1, 0, 0)
+    return f"bulk-{mark}"
+
+
 @pytest.fixture
 def mark() -> str:
     """A word that tells a test's rows from others'."""
@@ -203,9 +209,9 @@ def test_a_gateway_that_dies_in_the_middle_leaves_a_file_that_can_be_sent_again(
     changing: Stack, changing_api: Api, mark: str
 ) -> None:
     """After a crash nobody knows which rows were taken over, and the file can neither be sent again nor left."""
-    people = 1500
+    people, home = 1500, office(changing_api, mark)
     data = "email,name,roles,department_id\n" + "".join(
-        f"p{number}.{mark}@athena.test,Person {number},sales,hq\n" for number in range(people)
+        f"p{number}.{mark}@athena.test,Person {number},sales,{home}\n" for number in range(people)
     )
     with gateways.started(changing, ATHENA_RATE_LIMITS="off") as doomed:
         other = Api(doomed.base)
@@ -238,20 +244,24 @@ def test_a_gateway_that_dies_in_the_middle_leaves_a_file_that_can_be_sent_again(
 
 def test_a_worker_that_dies_in_the_middle_costs_time_alone(changing: Stack, changing_api: Api, mark: str) -> None:
     """Rows that were on their way when a worker died are lost, or made twice."""
-    reasons = 800
-    data = "text,category_id\n" + "".join(f"Reason {number} {mark},\n" for number in range(reasons))
+    people, home = 800, office(changing_api, mark)
+    data = "email,name,roles,department_id\n" + "".join(
+        f"w{number}.{mark}@athena.test,Person {number},,{home}\n" for number in range(people)
+    )
     answers: list[httpx.Response] = []
-    thread = threading.Thread(target=lambda: answers.append(sent(changing_api, "reasons", data)))
+    thread = threading.Thread(target=lambda: answers.append(sent(changing_api, "users", data)))
     thread.start()
-    wait_until(lambda: rows(changing_api, "reasons", mark), 20, "nothing of the file came")
+    wait_until(
+        lambda: changing_api.get("admin", "/users", q=mark, limit=1).json()["items"], 20, "nothing of the file came"
+    )
     changing.kill("worker")
     thread.join(120)
     assert not thread.is_alive()
     if answers[0].status_code != 200:  # the worker took longer than a call waits
         shapes.refused(answers[0], 503, "unavailable")
         assert "Send the same file again" in answers[0].json()["detail"] and answers[0].headers["retry-after"]
-        wait_until(lambda: sent(changing_api, "reasons", data).status_code == 200, 120, "no worker came back")
-    created, changed, unchanged = taken(changing_api, "reasons", data)
-    assert (changed, created + unchanged) == (0, reasons)
-    after = rows(changing_api, "reasons", mark)
-    assert len(after) == reasons and {row["version"] for row in after} == {"1"}
+        wait_until(lambda: sent(changing_api, "users", data).status_code == 200, 120, "no worker came back")
+    created, changed, unchanged = taken(changing_api, "users", data)
+    assert (changed, created + unchanged) == (0, people)
+    after = rows(changing_api, "users", mark)
+    assert len(after) == people and {row["version"] for row in after} == {"1"}

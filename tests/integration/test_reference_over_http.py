@@ -10,6 +10,7 @@ import pytest
 
 from tests import shapes
 from tests.client import Api
+from tests.organisation import listed
 from tests.stack import wait_until
 
 pytestmark = pytest.mark.xdist_group("changing")
@@ -47,13 +48,7 @@ def delete(api: Api, path: str, version: object = None, **more: Any) -> httpx.Re
 
 def item(api: Api, path: str, id_: str) -> dict[str, Any] | None:
     """It as its list shows it."""
-    cursor: dict[str, str] = {}
-    while True:
-        page = api.get("admin", path, limit=200, **cursor).json()
-        found = next((each for each in page["items"] if each["id"] == id_), None)
-        if found is not None or page["next_cursor"] is None:
-            return found
-        cursor = {"cursor": page["next_cursor"]}
+    return listed(api, path.strip("/"), id_)
 
 
 @pytest.mark.parametrize(
