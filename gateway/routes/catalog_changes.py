@@ -20,7 +20,7 @@ from gateway.http.problems import invalid_at
 from gateway.models import answers
 from gateway.models.bodies import AssignmentBody, CategoryBody, DepartmentBody, ReasonBody
 from gateway.routes.catalog import entity_document
-from gateway.streams.known import known, target
+from gateway.streams.known import expected, target
 from gateway.streams.reference_commands import Change, create, remove, replace, shown
 from schemas import reference
 from schemas.reference import Body, Removable
@@ -126,24 +126,24 @@ async def _create(call: Call, body: Body) -> Answer:
 async def _replace(call: Call, body: Body) -> Answer:
     wanted = required(if_match(call))
     id_, plural = target(call), PLURALS[body.kind]
-    current = await known(call, getattr(call.services.catalog, plural), id_)
+    version = await expected(call, getattr(call.services.catalog, plural), id_, wanted)
 
     async def changed(change: Change) -> Answer:
         return _shown(change, 200)
 
-    return await replace(call, f"{API}/{plural}/{id_}", id_, body, wanted.expected(current.version), changed)
+    return await replace(call, f"{API}/{plural}/{id_}", id_, body, version, changed)
 
 
 async def _remove(call: Call, kind: Removable) -> Answer:
     wanted = if_match(call)
     id_, plural = target(call), PLURALS[kind]
     table = getattr(call.services.catalog, plural)
-    expected = None if wanted is None else wanted.expected((await known(call, table, id_)).version)
+    version = None if wanted is None else await expected(call, table, id_, wanted)
 
     async def gone(change: Change) -> Answer:
         return Answer(b"", 204, headers=change.headers)
 
-    return await remove(call, f"{API}/{plural}/{id_}", kind, id_, expected, gone)
+    return await remove(call, f"{API}/{plural}/{id_}", kind, id_, version, gone)
 
 
 def _shown(change: Change, status: int) -> Answer:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from gateway.http.call import Call
+from gateway.http.preconditions import IfMatch
 from gateway.http.problems import not_found, unavailable
 from gateway.values import ENTITY_ID
 from schemas.reference import EntityBase
@@ -37,6 +38,16 @@ async def known(call: Call, table: Mapping[str, Known], entity_id: str, at: int 
     if found is None:
         raise not_found()
     return found
+
+
+async def expected(call: Call, table: Mapping[str, Known], entity_id: str, wanted: IfMatch) -> int | None:
+    """The version that `wanted` means; None for any. Raises as `known`, and Problem 412."""
+    current = await known(call, table, entity_id)
+    version = wanted.expected(current.version)
+    if version is not None and version > current.version:
+        # Another gateway may have answered that version a moment ago.
+        version = wanted.expected((await known(call, table, entity_id, at=version)).version)
+    return version
 
 
 async def caught_up(call: Call) -> None:

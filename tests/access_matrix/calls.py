@@ -31,7 +31,12 @@ BODIES: dict[str, Callable[[], Any]] = {
     "PUT /categories/{id}": lambda: {"name": "Spare"},
     "POST /reasons": lambda: {"text": "New"},
     "PUT /reasons/{id}": lambda: {"text": "Spare"},
-    "POST /assignments": lambda: {"category_id": "meals", "level": "L3", "approver_id": "l3", "region": "nowhere"},
+    "POST /assignments": lambda: {
+        "category_id": "meals",
+        "level": "L3",
+        "approver_id": "l3",
+        "region": uuid.uuid4().hex,
+    },
     **{f"PUT /import/{plural}": lambda: b"id\n" for plural in SHEETS},
     "POST /auth/login": lambda: {"email": "sam.sales@athena.test", "password": PASSWORD},
     "POST /auth/refresh": lambda: {"refresh_token": "nobody-has-this-one"},
@@ -63,7 +68,7 @@ def object_id(house: House, method: str, path: str, name: str) -> str:
     if path.startswith("/users/"):
         return PEOPLE.get(name, name)
     if name == "spare":
-        return name
+        return house.assignment() if path.startswith("/assignments/") else name
     if path.startswith("/commands/"):
         return house.command_of_sam()
     assert name in OWNERS, name
