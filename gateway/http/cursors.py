@@ -24,9 +24,7 @@ class Cursors:
 
     def write(self, scope: str, position: list[Any]) -> str:
         """The cursor of a position (plain JSON values) in the list that `scope` names."""
-        payload = orjson.dumps(position)
-        mac = _mac(self._key.signing_keys()[0], scope, payload)
-        return base64.urlsafe_b64encode(mac + payload).rstrip(b"=").decode()
+        return self.seal(scope, orjson.dumps(position))
 
     def read(self, scope: str, cursor: str, length: int) -> list[Any]:
         """The position, `length` values of it.
@@ -35,7 +33,26 @@ class Cursors:
             Problem: 422 for a cursor that is bent, of another list, of other filters or of another user.
         """
         try:
-            if len(cursor) > _LONGEST:
+            position = orjson.loads(self.open(scope, cursor))
+            if not isinstance(position, list) or len(position) != length:
+                raise ValueError("of an older shape")
+        except ValueError:
+            raise bad_cursor() from None
+        return position
+
+    def seal(self, scope: str, payload: bytes) -> str:
+        """A cursor of any bytes."""
+        mac = _mac(self._key.signing_keys()[0], scope, payload)
+        return base64.urlsafe_b64encode(mac + payload).rstrip(b"=").decode()
+
+    def open(self, scope: str, cursor: str, longest: int = _LONGEST) -> bytes:
+        """The bytes that were sealed for that scope.
+
+        Raises:
+            Problem: 422 as in `read`.
+        """
+        try:
+            if len(cursor) > longest:
                 raise ValueError("too long")
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != cursor:
@@ -43,12 +60,9 @@ class Cursors:
             mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
             if not any(hmac.compare_digest(mac, _mac(key, scope, payload)) for key in self._key.signing_keys()):
                 raise ValueError("not ours")
-            position = orjson.loads(payload)
-            if not isinstance(position, list) or len(position) != length:
-                raise ValueError("of an older shape")
         except (ValueError, binascii.Error):
             raise bad_cursor() from None
-        return position
+        return payload
 
 
 def _mac(key: str, scope: str, payload: bytes) -> bytes:

@@ -16,6 +16,7 @@ from gateway.routes import (
     rules,
     sessions,
     sign_in_elsewhere,
+    updates,
     users,
 )
 
@@ -31,6 +32,7 @@ ENDPOINTS: tuple[Endpoint, ...] = tuple(
         request_commands.group,
         requests.group,
         approvals.group,
+        updates.group,
         commands.group,
         catalog.group,
         rules.group,

@@ -91,8 +91,9 @@ class House:
             params = {"limit": 200} if cursor is None else {"limit": 200, "cursor": cursor}
             answer = self.call(name, "GET", path, params=params)
             assert answer.status_code == 200, answer.text
-            found += answer.json()["items"]
-            cursor = answer.json()["next_cursor"]
+            page = answer.json()
+            found += page["items"]
+            cursor = page["next_cursor"] if "next_cursor" in page else page["cursor"] if page["has_more"] else None
             if cursor is None:
                 return found
 
