@@ -113,6 +113,8 @@ def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
             found[status]["model"] = model
         if endpoint.yaml and status == 200:
             found[status]["content"] = {"application/yaml": {"schema": {"type": "string"}}}
+        if endpoint.events and status == 200:
+            found[status]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     for status in sorted(endpoint.problems):
         found.setdefault(status, {"description": HTTPStatus(status).phrase})
         content = found[status].setdefault("content", {})

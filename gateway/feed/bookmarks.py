@@ -104,6 +104,11 @@ def is_ahead(vector: Vector, applied: Vector) -> bool:
     return any(offset > applied.get(partition, 0) for partition, offset in vector.items())
 
 
+def later(one: Vector, other: Vector) -> dict[int, int]:
+    """The later of both in each partition."""
+    return {partition: max(one.get(partition, 0), other.get(partition, 0)) for partition in {*one, *other}}
+
+
 def distance(vector: Vector, applied: Vector) -> int:
     """Records of the log between the two."""
     return sum(max(0, end - vector.get(partition, 0)) for partition, end in applied.items())

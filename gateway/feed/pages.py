@@ -23,8 +23,8 @@ LONGEST = 8192
 #: How far PostgreSQL's clock may ever be set back without a `lastSync` missing something.
 SLACK = timedelta(minutes=5)
 #: After a crash of PostgreSQL the read side may be behind what somebody was given: how long it is waited for, in seconds.
-_BEHIND = 2.0
-_PAUSE = 0.05
+BEHIND = 2.0
+PAUSE = 0.05
 _DAY = 86_400
 
 
@@ -90,7 +90,7 @@ async def not_ahead(database: Database, mark: Bookmark, ask: Callable[[], Awaita
     Raises:
         Problem: 410 when it does not get there within two seconds: it was put back to an earlier state.
     """
-    until = time.monotonic() + _BEHIND
+    until = time.monotonic() + BEHIND
     while True:
         found = await ask()
         if not bookmarks.is_ahead(mark.vector, found.applied):
@@ -98,7 +98,7 @@ async def not_ahead(database: Database, mark: Bookmark, ask: Callable[[], Awaita
         while bookmarks.is_ahead(mark.vector, await updates.applied(database)):
             if time.monotonic() > until:
                 raise resync_required("The server has been put back to an earlier state.")
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(PAUSE)
 
 
 def moved_to(mark: Bookmark, found: Found) -> dict[int, int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from starlette.types import Receive, Send
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 JSON = b"application/json"
@@ -20,6 +21,14 @@ class Answer:
     status: int = 200
     media_type: bytes = JSON
     headers: RawHeaders = ()
+
+
+@dataclass(slots=True)
+class Stream(Answer):
+    """An answer that goes on: `run` sends its body, `close` is called however it ends, also before it began."""
+
+    run: Callable[[Send, Receive], Awaitable[None]] = field(kw_only=True)
+    close: Callable[[], None] = field(kw_only=True)
 
 
 NO_CONTENT = Answer(b"", 204)

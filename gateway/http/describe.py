@@ -43,6 +43,7 @@ class Endpoint:
     command: bool
     yaml: bool
     yaml_body: bool
+    events: bool
     if_match: bool | None
 
 
@@ -78,10 +79,11 @@ class Group:
         command: bool = False,
         yaml: bool = False,
         yaml_body: bool = False,
+        events: bool = False,
         if_match: bool | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated handler. `command`: it makes a command. `yaml`, `yaml_body`: it answers, takes YAML too.
-        `if_match`: it needs that header (True), or honours it.
+        `events`: it answers with Server-Sent Events. `if_match`: it needs that header (True), or honours it.
 
         Raises:
             TypeError: no `access` was declared; such a gateway does not start.
@@ -109,7 +111,7 @@ class Group:
             self.endpoints.append(
                 Endpoint(
                     method, self.prefix + path, handler, self.tag, access, body, body_required, query, headers, answers,
-                    frozenset(statuses), command, yaml, yaml_body, if_match,
+                    frozenset(statuses), command, yaml, yaml_body, events, if_match,
                 )
             )  # fmt: skip
             return handler
