@@ -13,11 +13,12 @@ from starlette.types import Receive, Send
 from gateway import metrics
 from gateway.feed.bookmarks import Vector, later
 from gateway.feed.viewer import Viewer
-from gateway.server.ending import abort
+from gateway.server.line import abort, narrow
 
-#: What may wait for a client beside what its connection holds (64 KiB and the kernel's): events, and their bytes.
+#: What may wait for a client beside what its connection holds (64 KiB, and what the kernel does): events, and their bytes.
 MAX_EVENTS = 1000
 MAX_BYTES = 512 * 1024
+KERNEL_BYTES = 64 * 1024
 #: A client that hears nothing hears so much at least, after so many seconds. Proxies end what is silent for 30 s or more.
 HEARTBEAT = (15.0, 25.0)
 #: After how many milliseconds a client should come again, so that not all come at once.
@@ -74,6 +75,7 @@ class Client:
         self, send: Send, receive: Receive, missed: AsyncIterator[bytes] | None, reached: Callable[[], Vector]
     ) -> None:
         """Send until it goes away or is ended: first what it missed, then what comes. `reached`: how far all clients are."""
+        narrow(send, KERNEL_BYTES)
         gone = asyncio.create_task(self._watch(receive))
         try:
             await self._write(send, b"retry: %d\n\n" % random.randint(*RETRY_MS))  # noqa: S311 - no secret
