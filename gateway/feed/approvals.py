@@ -15,6 +15,7 @@ from gateway.feed.principals import hash_of, known_by, principals
 from gateway.http.call import Call
 from gateway.sql import updates
 from gateway.sql.updates import Found
+from schemas.catalog import Catalog
 
 #: The action by which somebody no longer had to act, in the words of the answer.
 WHY = {
@@ -37,7 +38,7 @@ async def page(call: Call, mark: Bookmark, limit: int) -> Page:
     people = principals(call.services.catalog, call.caller.id, call.services.now_ms())
     while True:
         mark = turned(mark, tuple(hash_of(one) for one in people[1:]))
-        found = await (_straight if mark.walk is None else _walked)(call, mark, people, limit)
+        found = await (_straight(call, mark, people, limit) if mark.walk is None else _walked(call, mark, limit))
         if found.documents or found.gone or not found.has_more:
             return found
         mark = found.mark
@@ -68,15 +69,15 @@ async def _straight(call: Call, mark: Bookmark, people: Sequence[str], limit: in
     return _page(found, mark.moved(seconds_of(found), moved_to(mark, found)), found.last is not None)
 
 
-async def _walked(call: Call, mark: Bookmark, people: Sequence[str], limit: int) -> Page:
+async def _walked(call: Call, mark: Bookmark, limit: int) -> Page:
     database, user_id = call.services.database, call.caller.id
     walk = mark.walk
     assert walk is not None
-    who = next((one for one in people if hash_of(one) == walk.hashed), None) or known_by(
-        call.services.catalog, walk.hashed
-    )
-    if who is None:
-        raise resync_required("Somebody for whom you decided is not there any more.")
+    catalog = call.services.catalog
+    who = known(catalog, walk.hashed)
+    # Those for whom the vector holds, and not those of now: whoever comes or goes during a walk has one of their own after it.
+    others = [known(catalog, one) for one in mark.others if one != walk.hashed]
+    people = (user_id, *others, who) if walk.joins else (user_id, *others)
     ask = updates.joined if walk.joins else updates.left
     at = (walk.partition, walk.offset)
     found = await not_ahead(database, mark, lambda: ask(database, user_id, people, mark.vector, limit, who, at))
@@ -84,9 +85,17 @@ async def _walked(call: Call, mark: Bookmark, people: Sequence[str], limit: int)
     if found.last is not None:
         after = replace(after, walk=replace(walk, partition=found.last[0], offset=found.last[1] + 1))
     else:
-        others = tuple(one for one in mark.others if one != walk.hashed)
-        after = replace(after, walk=None, others=(*others, walk.hashed) if walk.joins else others)
+        rest = tuple(one for one in mark.others if one != walk.hashed)
+        after = replace(after, walk=None, others=(*rest, walk.hashed) if walk.joins else rest)
     return _page(found, after, has_more=True)
+
+
+def known(catalog: Catalog, hashed: bytes) -> str:
+    """Whose hash it is. Raises Problem 410 when they are not there any more."""
+    found = known_by(catalog, hashed)
+    if found is None:
+        raise resync_required("Somebody for whom you decided is not there any more.")
+    return found
 
 
 def _page(found: Found, after: Bookmark, has_more: bool) -> Page:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from gateway.feed.approvals import why
+from gateway.feed.approvals import known, why
 from gateway.feed.bookmarks import Bookmark, Vector, cut, distance
 from gateway.feed.client import Client, with_id
-from gateway.feed.pages import resync_required
-from gateway.feed.principals import hash_of, known_by
+from gateway.feed.principals import hash_of
 from gateway.feed.viewer import gone_event, of_change, request_event
 from gateway.http.problems import Problem
 from gateway.sql import changes, updates
@@ -82,10 +81,7 @@ class Resume:
             async for part in self._walk(who, joins=True):
                 yield part
         for hashed in (one for one in before if one not in now):
-            known = known_by(self.catalog, hashed)
-            if known is None:
-                raise resync_required("Somebody for whom you decided is not there any more.")
-            async for part in self._walk(known, joins=False):
+            async for part in self._walk(known(self.catalog, hashed), joins=False):
                 yield part
 
     async def _walk(self, who: str, *, joins: bool) -> AsyncIterator[bytes]:
