@@ -42,7 +42,7 @@ def test_half_of_it_is_an_error_or_another_place_but_no_crash(mark: Bookmark, da
 def test_vectors_of_48_partitions_fit_into_a_cursor_of_1024_characters() -> None:
     """A large installation's devices could not follow."""
     mark = Bookmark(2**31, dict.fromkeys(range(48), 2**34), False, tuple([ANN] * MOST), Walk(True, BOB, 47, 2**34))
-    assert len(base64.urlsafe_b64encode(b"m" * 16 + write(mark))) <= 1024
+    assert len(base64.urlsafe_b64encode(b"m" * 28 + write(mark))) <= 1024
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x02", b"\x01\x00", b"\x01\x00" + b"\xff" * 40])
