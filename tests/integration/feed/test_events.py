@@ -8,6 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.feed.bookmarks import Bookmark, write
+from gateway.feed.pages import scope_of
+from gateway.http.cursors import Cursors
+from ops.secrets.secret import Secret
 from tests import gateways, shapes
 from tests.client import API, ROUTE_L1_L2, Api, bearer
 from tests.device import Device
@@ -113,6 +117,15 @@ def test_ids_are_their_owners(api: Api) -> None:
         shapes.refused(refused(api, who, **{"Last-Event-ID": id_}), 422, "invalid")
     answer = api.http.get(f"{API}/events")
     shapes.refused(answer, 401, "unauthenticated")
+
+
+def test_an_id_that_is_too_old_or_not_here_asks_to_follow_the_updates(stack: Stack, api: Api) -> None:
+    """A gateway would go through the whole log for one client, or a client wait for what is not there."""
+    key = Secret("cursor_key", stack.home.secret("cursor-key").read_text(encoding="utf-8"))
+    now = int(time.time())
+    for mark in (Bookmark(now, {0: 10**9}), Bookmark(now - 91 * 86400, {0: 0})):
+        id_ = Cursors(key).seal(scope_of("sam.sales", "events"), write(mark))
+        shapes.refused(refused(api, "sam.sales", **{"Last-Event-ID": id_}), 410, "resync-required")
 
 
 def test_a_session_that_ends_takes_its_events_with_it(stack: Stack, api: Api) -> None:
