@@ -65,20 +65,25 @@ class Hub:
         for client in list(self.clients):
             client.end(reason)
 
-    async def ready(self, user_id: str) -> None:
-        """Whether one more client may come, and that it is not given what is old. Raises Problem 429, 503."""
-        if len(self._by_user.get(user_id, ())) >= self._most_per_user:
+    def _check_room(self, user_id: str) -> None:
+        """Raises Problem 429, 503."""
+        if sum(one.viewer.caller.id == user_id for one in self._by_user.get(user_id, ())) >= self._most_per_user:
             text = f"More than {self._most_per_user} clients of one user."
             raise rate_limited(text, _RETRY_AFTER, self._most_per_user)
         if self._closing or len(self.clients) >= self._most:
             raise unavailable("This gateway has as many clients of events as it can hold.", _RETRY_AFTER)
+
+    async def ready(self, user_id: str) -> None:
+        """Whether one more client may come, and that it is not given what is old. Raises Problem 429, 503."""
+        self._check_room(user_id)
         if not self.clients:
             fresh = await updates.applied(self._database)
             if not self.clients:
                 self.vector = fresh
 
     def join(self, client: Client) -> None:
-        """From now on it is given what changes. `leave` must follow."""
+        """From now on it is given what changes. `leave` must follow. Raises Problem 429, 503: others came meanwhile."""
+        self._check_room(client.viewer.caller.id)
         self.clients.add(client)
         for name in client.viewer.people:
             self._by_user.setdefault(name, set()).add(client)
@@ -127,9 +132,12 @@ class Hub:
                 return
             begun = self.vector
             found = await changes.since(self._database, begun, AT_ONCE)
-            self._give(begun, found)
-            if found.last is None:
-                return
+            # A later look: what was applied meanwhile is in it.
+            applied = found.applied
+            if not is_ahead(begun, applied):
+                self._give(begun, found)
+                if found.last is None:
+                    return
 
     def _give(self, begun: Vector, found: Changes) -> None:
         """To each client its events, all before anybody else runs."""
