@@ -36,6 +36,17 @@ CONNECTIONS = Gauge("athena_gateway_connections", "Connections of clients")
 CONNECTIONS_REFUSED = Counter(
     "athena_gateway_connections_refused", "Connections ended below the API, by reason", ["reason"]
 )
+EVENT_CLIENTS = Gauge("athena_gateway_event_clients", "Clients of /events")
+EVENT_CLIENTS_ENDED = Counter(
+    "athena_gateway_event_clients_ended", "Clients of /events that were ended, by reason", ["reason"]
+)
+EVENTS = Counter("athena_gateway_events", "Events given to clients of /events")
+EVENT_DELAY = Histogram(
+    "athena_gateway_event_delay_seconds",
+    "Age of a change when it was given to the clients of /events",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+)
+FEED_FAILURES = Counter("athena_gateway_feed_failures", "Times that changes could not be read for /events")
 SECURITY_EVENTS_LOST = Counter("athena_gateway_security_events_lost", "Security events that Kafka did not take")
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})

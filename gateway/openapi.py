@@ -116,6 +116,8 @@ def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
             found[status]["content"] = {"application/yaml": {"schema": {"type": "string"}}}
         if endpoint.csv == "answer":
             found[status]["content"] = _CSV
+        if endpoint.events and status == 200:
+            found[status]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     for status in sorted(endpoint.problems):
         found.setdefault(status, {"description": HTTPStatus(status).phrase})
         content = found[status].setdefault("content", {})

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from gateway.backpressure import Backpressure
 from gateway.directory import Directory
+from gateway.feed.live import Live
 from gateway.http.addresses import Proxies
 from gateway.http.cors import Cors
 from gateway.http.cursors import Cursors
@@ -126,6 +127,11 @@ class Services:
         return RulesDesk(self.catalog, self.database_url, self.settings.tls)
 
     @cached_property
+    def live(self) -> Live:
+        """Live events."""
+        return Live(self.settings, self.database, self.revocations, self.accounts, self.catalog, lambda: self.now_ms())  # noqa: PLW0108 - tests replace it
+
+    @cached_property
     def openapi(self) -> bytes:
         """The OpenAPI document."""
         return orjson.dumps(document())
@@ -159,6 +165,7 @@ class Services:
                     self.revocations.stop(),
                     self.accounts.stop(),
                     self.worker_lag.stop(),
+                    self.live.stop(),
                     return_exceptions=True,
                 )
         if self.provider is not None:
@@ -171,6 +178,7 @@ class Services:
     def close(self) -> None:
         """The end is near: not ready any more."""
         self.stopping = True
+        self.live.close()
 
     @property
     def failed(self) -> BaseException | None:
@@ -228,6 +236,7 @@ class Services:
             _insist("Kafka (reference data)", self.follower.start, self.follower.stop),
         )
         self.accounts.start()
+        self.live.start()
         await self.worker_lag.start()
         self.started = True
         log.info("the gateway is ready", reference_offset=self.catalog.offset)

@@ -122,6 +122,15 @@ class Settings(BaseSettings):
     backpressure_lag: Annotated[int, Field(ge=1)] = Field(
         5000, description="gateway: new submissions are answered 503 while more commands than this wait for the workers"
     )
+    sync_horizon_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+        90, description="gateway, projector: a device that was away for longer begins anew (410)"
+    )
+    event_clients: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        5000, description="gateway: clients of `/events` at a time, which are connections too; more are answered 503"
+    )
+    event_clients_per_user: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        10, description="gateway: clients of `/events` at a time of one user; more are answered 429"
+    )
     rate_limits: str = Field("on", pattern="^(on|off)$", description="off only for load tests on one's own machine")
     rate_user: Rate = Field(100, description="gateway: calls a second of one user")
     rate_user_burst: Rate = Field(300, description="gateway: calls at once of one user; a whole multiple of the rate")

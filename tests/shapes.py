@@ -199,6 +199,15 @@ def page(item: Check) -> Check:
     return exactly({"items": many(item), "next_cursor": nullable(text)})
 
 
+updates = exactly(
+    {
+        "items": many(request),
+        "gone": many(exactly({"id": uuid, "why": one_of("decided", "withdrawn", "reassigned", "rolled-back", "delegation-ended")})),
+        "cursor": matching(r"[A-Za-z0-9_-]{20,1024}"), "has_more": flag, "server_time": time,
+    }
+)  # fmt: skip
+
+
 def answer(found: httpx.Response, status: int, check: Check) -> Any:
     """The JSON of an answer of that status and shape, with the headers that every answer has."""
     assert found.status_code == status, f"expected {status}, found {found.status_code}: {found.text[:500]}"

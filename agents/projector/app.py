@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
@@ -21,7 +22,7 @@ from agents.projector.consumer import PollConsumer, PollSchema, PollTransport
 from agents.projector.ports import Unavailable
 from agents.projector.projector import Projector
 from agents.projector.record import Poison
-from agents.projector.store import Store
+from agents.projector.store import MARK_SECONDS, Store
 from agents.watchdog import Place, Watchdog
 from ops import logging as logs
 from ops.secrets.postgres import check_url
@@ -51,6 +52,7 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
     projector: Projector
     ends: dict[TP, int]
     linger = STOP_LINGER
+    mark: Callable[[], Awaitable[None]]
 
     def _new_transport(self) -> Any:
         return PollTransport(self.conf.broker_consumer, self)
@@ -87,7 +89,7 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
 
     async def watch(self) -> None:
         """Keep the gauges, commit for lag tools, and end the process when it stands still."""
-        committed = time.monotonic()
+        committed, marked = time.monotonic(), float("-inf")
         watchdog: Watchdog[int] = Watchdog()
         while not self.should_stop:
             await asyncio.sleep(WATCH_INTERVAL)
@@ -98,6 +100,10 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
             if time.monotonic() - committed > COMMIT_INTERVAL:
                 committed = time.monotonic()
                 await self._commit()
+            if time.monotonic() - marked > MARK_SECONDS:
+                marked = time.monotonic()
+                with contextlib.suppress(Unavailable):
+                    await self.mark()
             await self._look_for_rebuild()
 
     def _verdict(self, watchdog: Watchdog[int], places: dict[int, Place], now: float) -> str | None:
@@ -176,6 +182,7 @@ def create(settings: Settings, database_url: Secret) -> faust.App:
         worker_redirect_stdouts=False,
     )
     store = Store(database_url, tls=settings.tls)
+    app.mark = lambda: store.mark(settings.sync_horizon_days)
     app.projector = Projector(
         store,
         current_epoch=lambda: app.poll_consumer.epoch,

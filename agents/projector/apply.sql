@@ -20,8 +20,9 @@ n AS MATERIALIZED (
   SELECT u.*, r.version AS current
   FROM unnest(
     $34::uuid[], $35::int[], $36::int[], $37::text[], $38::text[], $39::text[], $40::text[], $41::text[], $42::text[], $43::text[],
-    $44::text[], $45::text[]
-  ) AS u(id, need, version, status, requester_id, category_id, department_id, created_at, updated_at, document, waiting, standing)
+    $44::text[], $45::text[], $78::int[], $79::bigint[]
+  ) AS u(id, need, version, status, requester_id, category_id, department_id, created_at, updated_at, document, waiting, standing,
+         partition, log_offset)
   LEFT JOIN requests.requests r ON r.id = u.id
 ),
 verdict AS MATERIALIZED (
@@ -66,23 +67,45 @@ write_history AS (
 ),
 write_requests AS (
   INSERT INTO requests.requests AS r
-    (id, version, status, requester_id, category_id, department_id, created_at, updated_at, document)
-  SELECT id, version, status, requester_id, category_id, department_id, created_at::timestamptz, updated_at::timestamptz, document
+    (id, version, status, requester_id, category_id, department_id, created_at, updated_at, document, partition, log_offset)
+  SELECT id, version, status, requester_id, category_id, department_id, created_at::timestamptz, updated_at::timestamptz, document,
+    partition, log_offset
   FROM n WHERE version > coalesce(current, 0) AND EXISTS (SELECT FROM fine)
   ON CONFLICT (id) DO UPDATE SET version = excluded.version, status = excluded.status, updated_at = excluded.updated_at,
-    document = excluded.document
+    document = excluded.document, partition = excluded.partition, log_offset = excluded.log_offset
   WHERE excluded.version > r.version
 ),
-write_waiting AS (
-  UPDATE requests.participants p SET waiting = NOT p.waiting
-  FROM n
-  WHERE p.request_id = n.id AND n.version > n.current AND EXISTS (SELECT FROM fine)
-    AND p.waiting <> (p.approver_id = ANY(string_to_array(n.waiting, ',')))
+-- What each event that is new to its request meant to those who were on it before.
+met AS MATERIALIZED (
+  SELECT p.request_id, p.approver_id, v.version, v.newest, v.partition, v.log_offset, v.action,
+    CASE WHEN v.version = r.version + 1 THEN p.waiting
+      ELSE coalesce(p.approver_id = ANY(string_to_array(v.before, ',')), false) END AS waited,
+    p.approver_id = ANY(string_to_array(v.waiting, ',')) AS waits,
+    p.approver_id = ANY(string_to_array(v.voters, ',')) AS voted
+  FROM unnest($69::uuid[], $70::int[], $71::int[], $72::int[], $73::bigint[], $74::text[], $75::text[], $76::text[], $77::text[])
+    AS v(request_id, newest, partition, version, log_offset, action, before, waiting, voters)
+  JOIN requests.requests r ON r.id = v.request_id AND v.version > r.version
+  JOIN requests.participants p ON p.request_id = v.request_id
+),
+moved AS (
+  SELECT request_id, approver_id, min(partition) AS partition, max(log_offset) AS log_offset, bool_or(voted) AS voted,
+    bool_or(waits) FILTER (WHERE version = newest) AS waits, max(log_offset) FILTER (WHERE waited AND NOT waits) AS left_at,
+    (array_agg(action ORDER BY version DESC) FILTER (WHERE waited AND NOT waits))[1] AS left_by
+  FROM met GROUP BY request_id, approver_id
+),
+write_concerns AS (
+  UPDATE requests.participants p SET waiting = m.waits, decided = p.decided OR m.voted, partition = m.partition,
+    left_by = CASE WHEN m.waits THEN NULL ELSE coalesce(m.left_by, p.left_by) END,
+    log_offset = CASE WHEN m.waits OR m.voted OR p.decided THEN m.log_offset ELSE m.left_at END
+  FROM moved m
+  WHERE p.request_id = m.request_id AND p.approver_id = m.approver_id AND EXISTS (SELECT FROM fine)
+    AND (m.waits OR m.voted OR p.decided OR m.left_at IS NOT NULL)
 ),
 write_participants AS (
-  INSERT INTO requests.participants (request_id, approver_id, created_at, waiting)
-  SELECT u.request_id, u.approver_id, u.created_at::timestamptz, u.waiting
-  FROM unnest($46::uuid[], $47::text[], $48::text[], $49::bool[]) AS u(request_id, approver_id, created_at, waiting)
+  INSERT INTO requests.participants (request_id, approver_id, created_at, waiting, partition, log_offset, decided, left_by)
+  SELECT u.request_id, u.approver_id, u.created_at::timestamptz, u.waiting, u.partition, u.log_offset, u.decided, u.left_by
+  FROM unnest($46::uuid[], $47::text[], $48::text[], $49::bool[], $80::int[], $81::bigint[], $82::bool[], $83::text[])
+    AS u(request_id, approver_id, created_at, waiting, partition, log_offset, decided, left_by)
   WHERE EXISTS (SELECT FROM fine)
   ON CONFLICT (request_id, approver_id) DO NOTHING
 ),

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from agents.projector.concerns import Event, concern_of, event_of, waiting_on
 from agents.projector.record import Poison, is_uuid, parse
 from schemas.audit import canonical
 
@@ -33,13 +34,17 @@ class _Chain:
 
 @dataclass(slots=True)
 class _Request:
-    """The newest document of a request in this batch; `need` is the version the database must have reached before."""
+    """The newest document of a request in this batch; `need` is the version the database must have reached before, `approvers`
+    whom it names and at which offset first."""
 
     need: int
     version: int
     document: dict[str, Any]
     votes_may_go: bool
-    approvers: dict[str, None] = field(default_factory=dict)
+    partition: int
+    log_offset: int
+    events: list[Event] = field(default_factory=list)
+    approvers: dict[str, int] = field(default_factory=dict)
     votes: dict[tuple[str, str], tuple[str, str, int]] = field(default_factory=dict)
 
 
@@ -95,7 +100,7 @@ class Batch:
         document = record.get("request")
         is_event = accepted and version is not None and document is not None
         if is_event and document is not None:
-            self._request(record, document)
+            self._request(record, document, partition, found.offset)
         command_id = record["command_id"]
         if record["code"] != _REUSED and is_uuid(command_id) and not entity.startswith("session:"):
             self._command(command_id, record, request_id if is_uuid(request_id) else None)
@@ -151,7 +156,7 @@ class Batch:
                 record["prev_hash"],
             )
 
-    def _request(self, record: dict[str, Any], document: dict[str, Any]) -> None:
+    def _request(self, record: dict[str, Any], document: dict[str, Any], partition: int, offset: int) -> None:
         id_, version, action = record["request_id"], record["version"], record["action"]
         if document["id"] != id_ or document["version"] != version:
             raise Poison(
@@ -160,20 +165,26 @@ class Batch:
         request = self._requests.get(id_)
         keeps = action in _KEEPS_VOTES
         if request is None:
-            request = self._requests[id_] = _Request(version - 1, version, document, not keeps)
+            request = self._requests[id_] = _Request(version - 1, version, document, not keeps, partition, offset)
+            request.events.append(event_of(record, document, offset, None))
         elif version > request.version:
+            before: frozenset[str] | None = request.events[-1].waiting
             if version != request.version + 1:
-                request.need = version - 1
+                request.need, before = version - 1, None
             request.version, request.document = version, document
+            request.partition, request.log_offset = partition, offset
             request.votes_may_go = request.votes_may_go or not keeps
+            request.events.append(event_of(record, document, offset, before))
         if action in _NAMES_APPROVERS:
             for level in document["route"]["levels"]:
                 for approver in level["approvers"]:
-                    request.approvers[approver] = None
+                    request.approvers.setdefault(approver, offset)
         decision = _DECISIONS.get(action)
         if decision is not None:
-            before = request.votes.get((record["level"], record["actor_id"]))
-            if before is None or before[2] < version:
+            # Whoever has voted has part, also where they were in no pool.
+            request.approvers.setdefault(record["actor_id"], offset)
+            earlier = request.votes.get((record["level"], record["actor_id"]))
+            if earlier is None or earlier[2] < version:
                 request.votes[(record["level"], record["actor_id"])] = (decision, record["at"], version)
 
     def _command(self, id_: str, record: dict[str, Any], request_id: str | None) -> None:
@@ -193,13 +204,15 @@ class Batch:
             self._entities[key] = (chain, seq, offset, *key, after["version"], orjson.dumps(after).decode())
 
     def columns(self) -> list[list[Any]]:
-        """The statement's parameters, in its order: offsets, records, chains, requests, participants, votes, commands, entities."""
+        """The statement's parameters, in its order: offsets, records, chains, requests, participants, votes, commands, entities,
+        events, positions of requests, positions of participants."""
         offsets = [(partition, start, self.nexts[partition]) for partition, start in self.starts.items()]
         chains = [(name, c.need_seq, c.need_hash) for name, c in self._chains.items() if c.need_seq > 0]
         requests, participants, votes = [], [], []
+        events, request_positions, participant_positions = [], [], []
         for id_, request in self._requests.items():
             document = request.document
-            waiting, standing = _waiting(document), _standing(document)
+            waiting, standing = waiting_on(document), _standing(document)
             created = document["created_at"]
             requests.append(
                 (
@@ -218,6 +231,12 @@ class Batch:
                 )
             )
             participants += [(id_, approver, created, approver in waiting) for approver in request.approvers]
+            request_positions.append((request.partition, request.log_offset))
+            participant_positions += [
+                (request.partition, *concern_of(request.events, *named)) for named in request.approvers.items()
+            ]
+            newest = request.version
+            events += [(id_, newest, request.partition, *one.columns()) for one in request.events]
             votes += [(id_, *key, *vote) for key, vote in request.votes.items() if standing.get(key) == vote[1]]
         return [
             *_transpose(offsets, 3),
@@ -228,6 +247,9 @@ class Batch:
             *_transpose(votes, 6),
             *_transpose(list(self._commands.values()), 6),
             *_transpose(list(self._entities.values()), 7),
+            *_transpose(events, 9),
+            *_transpose(request_positions, 2),
+            *_transpose(participant_positions, 4),
         ]
 
 
@@ -238,17 +260,6 @@ def _transpose(rows: list[tuple[Any, ...]], width: int) -> list[Any]:
 def _array(items: list[str]) -> str:
     """A PostgreSQL array literal; roles are single words."""
     return "{" + ",".join(f'"{item}"' for item in items) + "}" if items else "{}"
-
-
-def _waiting(document: dict[str, Any]) -> set[str]:
-    """Whose vote is open now: the pool of the open level, less those who have voted on it."""
-    current = document["current_level"]
-    if current is None:
-        return set()
-    for level in document["route"]["levels"]:
-        if level["level"] == current:
-            return set(level["approvers"]) - {vote["approver_id"] for vote in level["votes"]}
-    return set()
 
 
 def _standing(document: dict[str, Any]) -> dict[tuple[str, str], str]:

@@ -37,6 +37,22 @@ _SESSION = {
 }
 
 
+#: How often it is noted how far the read side is, in seconds: `lastSync` goes back to such a mark.
+MARK_SECONDS = 300
+# The offsets that this statement sees are committed before its clock is read. A partition without news needs no new mark.
+_MARK = f"""
+INSERT INTO audit.sync_marks (partition, at, next_offset)
+SELECT a.partition, clock_timestamp(), a.next_offset FROM audit.applied_offsets a
+LEFT JOIN LATERAL (
+  SELECT m.at, m.next_offset FROM audit.sync_marks m WHERE m.partition = a.partition ORDER BY m.at DESC LIMIT 1) last ON true
+WHERE last.at IS NULL
+  OR last.next_offset <> a.next_offset AND abs(extract(epoch FROM clock_timestamp() - last.at)) >= {MARK_SECONDS / 2}
+ON CONFLICT DO NOTHING"""  # noqa: S608 - a constant
+_FORGET_MARKS = """
+DELETE FROM audit.sync_marks m WHERE m.at < clock_timestamp() - make_interval(days => $1)
+  AND EXISTS (SELECT FROM audit.sync_marks n WHERE n.partition = m.partition AND n.at > m.at)"""
+
+
 class Store:
     """One session with PostgreSQL, made again after every failure. Not for concurrent use.
 
@@ -89,6 +105,16 @@ class Store:
                 self._apply = await connection.prepare(self._statement)
             row = await self._apply.fetchrow(*columns)
         return judge(row)
+
+    async def mark(self, days: int) -> None:
+        """Note how far the read side is now, and forget the notes of more than so many days ago.
+
+        Raises:
+            Unavailable: PostgreSQL did not answer.
+        """
+        async with self._lock, self._guard() as connection:
+            await connection.execute(_MARK)
+            await connection.execute(_FORGET_MARKS, days)
 
     async def close(self) -> None:
         """End the session."""

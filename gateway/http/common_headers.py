@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.http.answers import Answer
+from gateway.http.answers import Answer, Stream
 
 #: Answers are data for programs: nothing of them may be kept, framed, run, or read by another site.
 COMMON_HEADERS: tuple[tuple[bytes, bytes], ...] = (
@@ -22,8 +22,10 @@ def headers_of(answer: Answer, correlation_id: str) -> list[tuple[bytes, bytes]]
     headers = [(b"x-correlation-id", correlation_id.encode())]
     headers.extend(common for common in COMMON_HEADERS if common[0] not in own)
     headers.extend(answer.headers)
-    if answer.status != 204 and answer.pieces is None:  # RFC 9110, 8.6: no Content-Length
+    if isinstance(answer, Stream):
+        return [*headers, (b"content-type", answer.media_type)]
+    if answer.status != 204:  # RFC 9110, 8.6: no Content-Length
         headers.append((b"content-length", str(len(answer.body)).encode()))
-    if answer.body or answer.pieces is not None:
+    if answer.body:
         headers.append((b"content-type", answer.media_type))
     return headers

@@ -43,6 +43,7 @@ class Endpoint:
     command: bool
     yaml: bool
     yaml_body: bool
+    events: bool
     if_match: bool | None
     csv: Literal["body", "answer"] | None
 
@@ -79,11 +80,13 @@ class Group:
         command: bool = False,
         yaml: bool = False,
         yaml_body: bool = False,
+        events: bool = False,
         if_match: bool | None = None,
         csv: Literal["body", "answer"] | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated handler. `command`: it makes a command. `yaml`, `yaml_body`: it answers, takes YAML too.
-        `if_match`: it needs that header (True), or honours it. `csv`: what is a file of comma-separated values.
+        `events`: it answers with Server-Sent Events. `if_match`: it needs that header (True), or honours it. `csv`: what is a file
+        of comma-separated values.
 
         Raises:
             TypeError: no `access` was declared; such a gateway does not start.
@@ -111,7 +114,7 @@ class Group:
             self.endpoints.append(
                 Endpoint(
                     method, self.prefix + path, handler, self.tag, access, body, body_required, query, headers, answers,
-                    frozenset(statuses), command, yaml, yaml_body, if_match, csv,
+                    frozenset(statuses), command, yaml, yaml_body, events, if_match, csv,
                 )
             )  # fmt: skip
             return handler

@@ -11,7 +11,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import metrics
-from gateway.http.answers import Answer
+from gateway.http.answers import Answer, Stream
 from gateway.http.call import Call
 from gateway.http.common_headers import headers_of
 from gateway.http.cors import preflight
@@ -102,10 +102,15 @@ class Edge:
         headers.extend(self._services.cors.headers(call.raw_headers.get(b"origin")))
         if call.traceparent:
             headers.append((b"traceparent", call.traceparent.encode()))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        if answer.pieces is not None:
-            async for piece in answer.pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        if isinstance(answer, Stream):
+            try:
+                await send(start)
+                await answer.run(send, call.receive)
+            finally:
+                answer.close()
+            return
+        await send(start)
         await send({"type": "http.response.body", "body": answer.body})
 
 

@@ -21,11 +21,14 @@ SEES_ALL = frozenset({"admin", "auditor"})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A signed-in person. `roles` are those that both the token and the account have now."""
+    """A signed-in person. `roles` are those that both the token and the account have now, `granted` the token's, which is good
+    until `expires`, in seconds since 1970."""
 
     user: User
     roles: frozenset[str]
     session_id: str
+    granted: frozenset[str] = frozenset()
+    expires: float = 0.0
 
     @property
     def id(self) -> str:
@@ -80,7 +83,8 @@ class Callers:
         user = await self._accounts.current(claims.user_id)
         if user is None or not user.active:
             raise unauthenticated()
-        return Caller(user, claims.roles.intersection(user.roles), claims.session_id), proof
+        roles = claims.roles.intersection(user.roles)
+        return Caller(user, roles, claims.session_id, claims.roles, claims.expires), proof
 
     async def _verify(self, token: bytes) -> Claims:
         try:

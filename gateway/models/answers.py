@@ -80,6 +80,23 @@ class StatusItem(Shape):
     comment: str | None
 
 
+class Gone(Shape):
+    """What the caller no longer has to do."""
+
+    id: RequestId
+    why: Literal["decided", "withdrawn", "reassigned", "rolled-back", "delegation-ended"]
+
+
+class Updates(Shape):
+    """What changed. `server_time` of an answer without `has_more` may be sent as `lastSync` later."""
+
+    items: list[Request]
+    gone: list[Gone]
+    cursor: str
+    has_more: bool
+    server_time: Time
+
+
 class Decision(Shape):
     """`rollback_until` is there while this decision is the newest standing one of its request."""
 

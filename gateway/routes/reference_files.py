@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from gateway.http.access import ADMIN
-from gateway.http.answers import Answer, json_answer
+from gateway.http.answers import Answer, json_answer, pieces_answer
 from gateway.http.call import Call
 from gateway.http.csv_bodies import MEDIA_TYPE, read_csv
 from gateway.http.describe import Group, Handler
@@ -33,7 +33,7 @@ def _export(sheet: Sheet) -> Handler:
         name = b'attachment; filename="%s.csv"' % sheet.plural.encode()
         tag = b'W/"%d"' % call.services.catalog.offset
         headers = ((b"content-disposition", name), (b"etag", tag))
-        return Answer(b"", 200, MEDIA_TYPE, headers, _in_turns(sheet, call.services.catalog))
+        return pieces_answer(_in_turns(sheet, call.services.catalog), MEDIA_TYPE, headers)
 
     export.__doc__ = f"All {sheet.plural} as CSV: {','.join(sheet.columns)}."
     return export

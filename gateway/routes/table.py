@@ -10,6 +10,7 @@ from gateway.routes import (
     catalog,
     catalog_changes,
     commands,
+    events,
     operations,
     passwords,
     reference_files,
@@ -18,6 +19,7 @@ from gateway.routes import (
     rules,
     sessions,
     sign_in_elsewhere,
+    updates,
     users,
 )
 
@@ -33,6 +35,8 @@ ENDPOINTS: tuple[Endpoint, ...] = tuple(
         request_commands.group,
         requests.group,
         approvals.group,
+        updates.group,
+        events.group,
         commands.group,
         catalog.group,
         rules.group,

@@ -94,7 +94,7 @@ class Mirror:
             (one.id, vote.level, vote.actor): vote.approves for one in told.requests.values() for vote in one.votes
         }
         holds(votes == stand, "the read side shows other votes", votes, stand)
-        waiting = {key for key, (_, waits) in tables.participants.items() if waits}
+        waiting = {key for key, row in tables.participants.items() if row[1]}
         open_ = {
             (one.id, actor)
             for one in told.requests.values()

@@ -11,7 +11,7 @@ from typing import Any
 
 Row = tuple[Any, ...]
 #: Widths of the statement's parameter groups, in its order.
-WIDTHS = (3, 27, 3, 12, 4, 6, 6, 7)
+WIDTHS = (3, 27, 3, 12, 4, 6, 6, 7, 9, 2, 4)
 #: Tables that a rebuild makes anew; `records` and `personal` hold facts, and stay.
 DERIVED = ("history", "requests", "participants", "votes", "commands", "entities")
 COMPARED = ("records", "personal", *DERIVED)
@@ -20,7 +20,7 @@ COMPARED = ("records", "personal", *DERIVED)
 @dataclass(slots=True)
 class Tables:
     """Keys are the primary keys; `requests` rows are (version, status, requester, category, department, created, updated,
-    document)."""
+    document, partition, offset), `participants` (created, waiting, decided, left_by, partition, offset)."""
 
     offsets: dict[int, int] = field(default_factory=dict)
     records: dict[tuple[str, int], Row] = field(default_factory=dict)
@@ -45,7 +45,10 @@ class Tables:
 
     def apply(self, columns: list[list[Any]]) -> dict[str, Any]:
         """The statement: writes all or nothing, and answers why not."""
-        offsets, rows, chains, requests, participants, votes, commands, entities = groups(columns)
+        offsets, rows, chains, requests, participants, votes, commands, entities, events, placed, concerned = groups(
+            columns
+        )
+        participants = [(*one, *place) for one, place in zip(participants, concerned, strict=True)]
         verdict = {
             "held": self.held(offsets),
             "differs": next((f"{one[0]} seq {one[1]}" for one in rows if self._differs(one)), None),
@@ -58,7 +61,8 @@ class Tables:
         }
         if verdict["held"] and verdict["differs"] is verdict["chain_gap"] is verdict["version_gap"] is None:
             self._write_entities(entities)
-            self._write_requests(requests, participants, votes)
+            self._write_concerns(events)
+            self._write_requests(requests, placed, participants, votes)
             self._write_records(rows)
             self._write_commands(commands)
             self.offsets.update({partition: following for partition, _, following in offsets})
@@ -92,24 +96,39 @@ class Tables:
             if row[26]:
                 self.history.setdefault((row[3], row[4]), (row[14], row[10], row[6], row[8], row[9], row[25]))
 
-    def _write_requests(self, requests: list[Row], participants: list[Row], votes: list[Row]) -> None:
+    def _write_concerns(self, events: list[Row]) -> None:
+        """Before the requests: what is new to them is told by the versions before this batch."""
+        for (id_, approver), row in list(self.participants.items()) if events else ():
+            created, waits, decided, left_by, place, offset = row
+            current = self.version(id_)
+            for request_id, _, partition, version, at, action, before, waiting, voters in events:
+                if request_id != id_ or version <= current:
+                    continue
+                waited = waits if version == current + 1 else approver in (before or "").split(",")
+                waits, decided = approver in waiting.split(","), decided or approver in voters.split(",")
+                if waited and not waits:
+                    left_by, place, offset = action, partition, at
+                if waits or decided:
+                    left_by, place, offset = None if waits else left_by, partition, at
+            self.participants[id_, approver] = (created, waits, decided, left_by, place, offset)
+
+    def _write_requests(
+        self, requests: list[Row], placed: list[Row], participants: list[Row], votes: list[Row]
+    ) -> None:
         before = {one[0]: self.version(one[0]) for one in requests}
-        for id_, _, version, *rest, waiting, standing in requests:
+        for (id_, _, version, *rest, _waiting, standing), place in zip(requests, placed, strict=True):
             current = before[id_]
             if not self.newer(version, current):
                 continue
-            self.requests[id_] = (version, *rest)
+            self.requests[id_] = (version, *rest, *place)
             if current == 0:
                 continue
-            for (request_id, approver), (created, _) in list(self.participants.items()):
-                if request_id == id_:
-                    self.participants[request_id, approver] = (created, approver in waiting.split(","))
             if standing is not None:
                 kept = standing.split(",")
                 for key in [key for key in self.votes if key[0] == id_ and f"{key[1]}:{key[2]}" not in kept]:
                     del self.votes[key]
-        for id_, approver, created, waits in participants:
-            self.participants.setdefault((id_, approver), (created, waits))
+        for id_, approver, created, waits, partition, offset, decided, left_by in participants:
+            self.participants.setdefault((id_, approver), (created, waits, decided, left_by, partition, offset))
         for id_, level, approver, decision, at, version in votes:
             known = self.votes.get((id_, level, approver))
             if version > before.get(id_, 0) and (known is None or version > known[2]):

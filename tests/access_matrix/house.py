@@ -94,6 +94,12 @@ class House:
         if method == "PUT" or path.endswith("/restore"):
             headers["If-Match"] = "*"
         prefix = "" if path.startswith(("/livez", "/readyz", "/.well-known")) else API
+        if path == "/events":
+            # It has no end: its head is the answer.
+            with self.api.http.stream(method, prefix + path, headers=headers) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                return answer
         return self.api.http.request(method, prefix + path, headers=headers, **more)
 
     def everything(self, name: str, path: str) -> list[dict[str, Any]]:
@@ -104,8 +110,9 @@ class House:
             params = {"limit": 200} if cursor is None else {"limit": 200, "cursor": cursor}
             answer = self.call(name, "GET", path, params=params)
             assert answer.status_code == 200, answer.text
-            found += answer.json()["items"]
-            cursor = answer.json()["next_cursor"]
+            page = answer.json()
+            found += page["items"]
+            cursor = page["next_cursor"] if "next_cursor" in page else page["cursor"] if page["has_more"] else None
             if cursor is None:
                 return found
 

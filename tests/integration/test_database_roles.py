@@ -22,6 +22,7 @@ TABLES = {
         "audit.records": READ,
         "audit.personal": READ,
         "audit.applied_offsets": READ,
+        "audit.sync_marks": READ,
         "identity.credentials": "INSERT SELECT UPDATE",
         "identity.invitations": WRITE,
         "identity.known_places": WRITE,
@@ -42,6 +43,7 @@ TABLES = {
         "audit.records": "INSERT SELECT",
         "audit.personal": "INSERT SELECT",
         "audit.applied_offsets": "INSERT SELECT UPDATE",
+        "audit.sync_marks": "DELETE INSERT SELECT",
     },
     "athena_notifier": {},
 }

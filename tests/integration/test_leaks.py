@@ -191,6 +191,24 @@ def test_a_list_does_not_change_when_others_file(api: Api, who: str) -> None:
         assert fingerprint(answers[0]) == fingerprint(answers[1])
 
 
+def test_updates_say_nothing_of_others(api: Api) -> None:
+    """From the items, or from how long a cursor is, one could see that others file."""
+    for who, path in (
+        ("sue.sales", "/requests/updates"),
+        ("l1.apac", "/requests/updates"),
+        ("l1.hq", "/approvals/updates"),
+    ):
+        page = {"cursor": api.get(who, path).json()["cursor"], "has_more": True}
+        while page["has_more"]:
+            page = api.get(who, path, cursor=page["cursor"], limit=200).json()
+        api.read("sam.sales", api.submit("sam.sales"))
+        after = api.get(who, path, cursor=page["cursor"]).json()
+        assert (after["items"], after["gone"], after["has_more"]) == ([], [], False)
+        assert abs(len(after["cursor"]) - len(page["cursor"])) <= 3
+        # Sealed anew each time, so that nobody sees whether anything has happened.
+        assert api.get(who, path, cursor=after["cursor"]).json()["cursor"] != after["cursor"]
+
+
 def _medians(calls: list[Callable[[], httpx.Response]]) -> list[float]:
     """Milliseconds of each kind of call, made in turns."""
     times: list[list[float]] = [[] for _ in calls]

@@ -65,3 +65,21 @@ def test_a_cursor_of_another_shape_is_refused(cursors: Cursors) -> None:
     """A cursor from before an update would break the statement it goes into."""
     with pytest.raises(Problem):
         cursors.read("sam list", cursors.write("sam list", [1]), 2)
+
+
+def test_a_sealed_cursor_is_read_back_by_its_scope_alone_and_tells_nothing(cursors: Cursors) -> None:
+    """From how far the log is one could see how busy the others are; and a position could be made up."""
+    sealed = cursors.seal("sam updates", b"partition 0 at 1234")
+    assert cursors.open("sam updates", sealed) == b"partition 0 at 1234"
+    assert b"1234" not in base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
+    assert cursors.seal("sam updates", b"partition 0 at 1234") != sealed, (
+        "that nothing has happened is not to be seen either"
+    )
+    bent = [sealed[:at] + ("A" if sealed[at] != "A" else "B") + sealed[at + 1 :] for at in range(len(sealed))]
+    others = [Cursors(Secret("cursor_key", "x" * 32)).seal("sam updates", b"x"), cursors.write("sam updates", [1])]
+    for wrong in (*bent, *others, "", "A", "\xe9", sealed + "A", sealed[:-1], "A" * 4000):
+        with pytest.raises(Problem) as caught:
+            cursors.open("sam updates", wrong)
+        assert caught.value.status == 422
+    with pytest.raises(Problem):
+        cursors.open("sue updates", sealed)

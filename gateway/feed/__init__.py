@@ -1,0 +1,1 @@
+"""What changed for somebody since they last looked: updates in pages, and live events."""

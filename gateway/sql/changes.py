@@ -1,0 +1,117 @@
+"""SQL of what changed on the whole, for live events: requests at or after a vector, with who is or was on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.feed.bookmarks import Vector, vector_of
+from gateway.sql.database import Database
+
+#: $1, $2: where to begin, $3, $4: where to end, each by partition: others begin at 0 and end at what is applied. $5: rows at most.
+#: $6: everything is seen; else what $7 filed, what they are or were on ($8: as a manager), what waits for one of $9.
+_CHANGES = """WITH applied AS MATERIALIZED (
+  SELECT a.partition, a.next_offset, coalesce(b.at, 0) AS start, least(coalesce(e.at, a.next_offset), a.next_offset) AS ends
+  FROM audit.applied_offsets a
+  LEFT JOIN unnest($1::int[], $2::bigint[]) AS b(partition, at) ON b.partition = a.partition
+  LEFT JOIN unnest($3::int[], $4::bigint[]) AS e(partition, at) ON e.partition = a.partition),
+page AS MATERIALIZED (
+  SELECT a.partition, x.* FROM applied a CROSS JOIN LATERAL (
+    SELECT r.log_offset, r.id FROM requests.requests r
+    WHERE r.partition = a.partition AND r.log_offset >= a.start AND r.log_offset < a.ends
+      AND ($6 OR r.requester_id = $7 OR $8 AND EXISTS (
+        SELECT FROM requests.participants p WHERE p.request_id = r.id
+          AND (p.approver_id = $7 OR p.waiting AND p.approver_id = ANY($9::text[]))))
+    ORDER BY r.log_offset LIMIT $5) x
+  ORDER BY a.partition, x.log_offset LIMIT $5),
+rows AS (
+  SELECT g.partition, g.log_offset, r.id::text AS id, r.requester_id, r.document,
+    extract(epoch FROM clock_timestamp() - r.updated_at)::float8 AS age,
+    (SELECT json_agg(json_build_array(p.approver_id, p.waiting, p.decided, p.left_by, p.log_offset))::text
+     FROM requests.participants p WHERE p.request_id = g.id) AS people
+  FROM page g JOIN requests.requests r ON r.id = g.id)
+SELECT ARRAY(SELECT partition FROM applied ORDER BY partition) AS partitions,
+  ARRAY(SELECT next_offset FROM applied ORDER BY partition) AS applied, found.*
+FROM (SELECT array_agg(partition) AS row_partitions, array_agg(log_offset) AS row_offsets, array_agg(id) AS ids,
+    array_agg(requester_id) AS requesters, array_agg(document) AS documents, array_agg(age) AS ages, array_agg(people) AS people
+  FROM (SELECT * FROM rows ORDER BY partition, log_offset) ordered) found"""
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Somebody on a request: `left_by` and `log_offset` say when they no longer had to act, if they do not."""
+
+    waiting: bool
+    decided: bool
+    left_by: str | None
+    log_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A request as it is now, where its newest event lies, and how old that is in seconds."""
+
+    partition: int
+    log_offset: int
+    id: str
+    requester_id: str
+    document: str
+    age: float
+    people: dict[str, Concern]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """`last` is the position of the last row when there are more, None at the end."""
+
+    applied: dict[int, int]
+    rows: list[Change]
+    last: tuple[int, int] | None
+
+
+async def since(database: Database, vector: Vector, limit: int) -> Changes:
+    """Everything that changed at or after the vector."""
+    return await _changes(database, vector, {}, limit, True, "", False, ())
+
+
+async def seen_by(
+    database: Database,
+    vector: Vector,
+    ends: Vector,
+    limit: int,
+    *,
+    sees_all: bool,
+    user_id: str,
+    manages: bool,
+    principals: Sequence[str],
+) -> Changes:
+    """What changed at or after the vector and before `ends`, and that somebody may see."""
+    return await _changes(database, vector, ends, limit, sees_all, user_id, manages, principals)
+
+
+async def _changes(
+    database: Database,
+    vector: Vector,
+    ends: Vector,
+    limit: int,
+    sees_all: bool,
+    user_id: str,
+    manages: bool,
+    principals: Sequence[str],
+) -> Changes:
+    row: Any = await database.row(
+        _CHANGES, list(vector), list(vector.values()), list(ends), list(ends.values()), limit + 1, sees_all, user_id,
+        manages, list(principals),
+    )  # fmt: skip
+    names = ("row_partitions", "row_offsets", "ids", "requesters", "documents", "ages")
+    people = (_people(text) for text in row["people"] or ())
+    rows = [Change(*one) for one in zip(*(row[name] or () for name in names), people, strict=True)]
+    last = (rows[limit - 1].partition, rows[limit - 1].log_offset) if len(rows) > limit else None
+    return Changes(vector_of(row["partitions"], row["applied"]), rows[:limit], last)
+
+
+def _people(text: str | None) -> dict[str, Concern]:
+    return {name: Concern(*rest) for name, *rest in orjson.loads(text or "[]")}

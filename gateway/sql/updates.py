@@ -1,0 +1,185 @@
+"""SQL of what changed for somebody: positions in the log first, rows after, all in one statement and so from one snapshot.
+
+Positions and `audit.applied_offsets` are written in one transaction. So a snapshot that has a partition applied up to an offset
+has every row below it, whichever transaction committed late.
+"""
+
+# ruff: noqa: S608 - statements are put together of constants
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gateway.feed.bookmarks import Vector, vector_of
+from gateway.sql.database import Database
+
+#: $1, $2: where to begin in which partition; others begin at 0.
+_STARTS = """applied AS MATERIALIZED (
+  SELECT a.partition, a.next_offset, coalesce(c.start, 0) AS start FROM audit.applied_offsets a
+  LEFT JOIN unnest($1::int[], $2::bigint[]) AS c(partition, start) ON c.partition = a.partition)"""
+_ANSWER = """SELECT now() AS server_time,
+  ARRAY(SELECT partition FROM applied ORDER BY partition) AS partitions,
+  ARRAY(SELECT next_offset FROM applied ORDER BY partition) AS applied,"""
+#: One row whatever is found: a column of each.
+_FOUND = """(SELECT array_agg(id) AS ids, array_agg(document) AS documents, array_agg(left_by) AS left_by,
+    array_agg(partition) AS row_partitions, array_agg(log_offset) AS row_offsets
+  FROM (SELECT * FROM rows ORDER BY partition, log_offset) ordered) found"""
+
+#: $3: the requester, $4: rows at most.
+_OWN = f"""WITH {_STARTS},
+page AS MATERIALIZED (
+  SELECT a.partition, x.log_offset, x.id FROM applied a CROSS JOIN LATERAL (
+    SELECT r.id, r.log_offset FROM requests.requests r
+    WHERE r.requester_id = $3 AND r.partition = a.partition AND r.log_offset >= a.start ORDER BY r.log_offset LIMIT $4) x
+  ORDER BY a.partition, x.log_offset LIMIT $4),
+rows AS (
+  SELECT p.partition, p.log_offset, r.id::text AS id, r.document, NULL::text AS left_by
+  FROM page p JOIN requests.requests r ON r.id = p.id)
+{_ANSWER} found.* FROM {_FOUND}"""
+
+_CONCERNED = "(p.waiting OR p.decided OR p.left_by IS NOT NULL)"
+#: Whether the caller has it: it waits for them or somebody for whom they decide, or they voted. $3: these people, $5: the caller.
+_THEIRS = """EXISTS (SELECT FROM requests.participants q WHERE q.request_id = page.request_id
+    AND (q.approver_id = ANY($3::text[]) AND q.waiting OR q.approver_id = $5 AND q.decided))"""
+_SHOWN = f"""rows AS (
+  SELECT partition, log_offset, request_id::text AS id, left_by,
+    CASE WHEN theirs THEN (SELECT r.document FROM requests.requests r WHERE r.id = request_id) END AS document
+  FROM (SELECT page.*, {_THEIRS} AS theirs FROM page) judged WHERE theirs OR gone)
+{_ANSWER}
+  ARRAY(SELECT partition FROM page ORDER BY partition, log_offset) AS page_partitions,
+  ARRAY(SELECT log_offset FROM page ORDER BY partition, log_offset) AS page_offsets, found.* FROM {_FOUND}"""
+
+#: $3: for whom, $4: rows at most, $5: the caller, $6: what is gone is told also where nothing was given yet.
+_APPROVALS = f"""WITH {_STARTS},
+page AS MATERIALIZED (
+  SELECT a.partition, x.*, a.start > 0 OR $6 AS gone
+  FROM applied a CROSS JOIN unnest($3::text[]) AS f(principal) CROSS JOIN LATERAL (
+    SELECT p.log_offset, p.request_id, p.left_by FROM requests.participants p
+    WHERE p.approver_id = f.principal AND p.partition = a.partition AND p.log_offset >= a.start AND {_CONCERNED}
+      AND (p.waiting OR p.decided OR a.start > 0 OR $6)
+    ORDER BY p.log_offset LIMIT $4) x
+  ORDER BY a.partition, x.log_offset LIMIT $4),
+{_SHOWN}"""
+
+#: Those for whom the caller began to decide: what waits for $6 and lies before the vector, from the position ($7, $8) on.
+_JOINED = f"""WITH {_STARTS},
+page AS MATERIALIZED (
+  SELECT a.partition, x.*, false AS gone FROM applied a CROSS JOIN LATERAL (
+    SELECT p.log_offset, p.request_id, p.left_by FROM requests.participants p
+    WHERE p.approver_id = $6 AND p.partition = a.partition AND p.log_offset < a.start AND {_CONCERNED} AND p.waiting
+      AND p.log_offset >= CASE WHEN a.partition = $7 THEN $8::bigint ELSE 0 END
+    ORDER BY p.log_offset LIMIT $4) x
+  WHERE a.partition >= $7 ORDER BY a.partition, x.log_offset LIMIT $4),
+{_SHOWN}"""
+
+#: Those for whom the caller no longer decides: what waits for $6, or did since the vector, and is not the caller's otherwise.
+_LEFT = f"""WITH {_STARTS},
+page AS MATERIALIZED (
+  SELECT a.partition, x.log_offset, x.request_id, CASE WHEN x.waiting THEN 'delegation' ELSE x.left_by END AS left_by, true AS gone
+  FROM applied a CROSS JOIN LATERAL (
+    SELECT p.log_offset, p.request_id, p.left_by, p.waiting FROM requests.participants p
+    WHERE p.approver_id = $6 AND p.partition = a.partition AND {_CONCERNED} AND (p.waiting OR p.log_offset >= a.start)
+      AND p.log_offset >= CASE WHEN a.partition = $7 THEN $8::bigint ELSE 0 END
+    ORDER BY p.log_offset LIMIT $4) x
+  WHERE a.partition >= $7 ORDER BY a.partition, x.log_offset LIMIT $4),
+{_SHOWN}"""
+
+_MARKS = """SELECT DISTINCT ON (partition) partition, next_offset FROM audit.sync_marks WHERE at <= $1
+ORDER BY partition, at DESC"""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """`document` None: it is gone, by the action `left_by`."""
+
+    partition: int
+    log_offset: int
+    id: str
+    document: str | None
+    left_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`last` is the position of the last one looked at when there are
+    more, None at the end. `applied`: what the snapshot had of each partition."""
+
+    server_time: datetime
+    applied: dict[int, int]
+    rows: list[Changed]
+    last: tuple[int, int] | None
+
+
+def _starts(vector: Vector) -> tuple[list[int], list[int]]:
+    return list(vector), list(vector.values())
+
+
+async def _ask(database: Database, statement: str, *values: Any) -> Any:
+    """The one row that each of these statements has."""
+    return await database.row(statement, *values)
+
+
+async def own(database: Database, user_id: str, vector: Vector, limit: int) -> Found:
+    """Requests of the user that changed at or after the vector."""
+    row = await _ask(database, _OWN, *_starts(vector), user_id, limit + 1)
+    return _found(row, row["row_partitions"] or [], row["row_offsets"] or [], limit)
+
+
+async def approvals(
+    database: Database, user_id: str, principals: Sequence[str], vector: Vector, limit: int, *, told: bool
+) -> Found:
+    """Requests that wait for one of `principals` or that the user voted on (`document`), and those that no longer do (none),
+    of what changed at or after the vector."""
+    row = await _ask(database, _APPROVALS, *_starts(vector), list(principals), limit + 1, user_id, told)
+    return _found(row, row["page_partitions"], row["page_offsets"], limit)
+
+
+async def joined(
+    database: Database,
+    user_id: str,
+    principals: Sequence[str],
+    vector: Vector,
+    limit: int,
+    who: str,
+    at: tuple[int, int],
+) -> Found:
+    """What waits for `who`, and lies before the vector."""
+    row = await _ask(database, _JOINED, *_starts(vector), list(principals), limit + 1, user_id, who, *at)
+    return _found(row, row["page_partitions"], row["page_offsets"], limit)
+
+
+async def left(
+    database: Database,
+    user_id: str,
+    principals: Sequence[str],
+    vector: Vector,
+    limit: int,
+    who: str,
+    at: tuple[int, int],
+) -> Found:
+    """What waited for `who` when the vector was given, and is not the user's for another reason."""
+    row = await _ask(database, _LEFT, *_starts(vector), list(principals), limit + 1, user_id, who, *at)
+    return _found(row, row["page_partitions"], row["page_offsets"], limit)
+
+
+def _found(row: Any, partitions: Sequence[int], offsets: Sequence[int], limit: int) -> Found:
+    """The columns as rows, up to the limit of what was looked at."""
+    last = (partitions[limit - 1], offsets[limit - 1]) if len(offsets) > limit else None
+    columns = [row[name] or () for name in ("row_partitions", "row_offsets", "ids", "documents", "left_by")]
+    rows = [Changed(*one) for one in zip(*columns, strict=True) if last is None or one[:2] <= last]
+    return Found(row["server_time"], vector_of(row["partitions"], row["applied"]), rows, last)
+
+
+async def applied(database: Database) -> dict[int, int]:
+    """What of each partition is applied."""
+    rows = await database.rows("SELECT partition, next_offset FROM audit.applied_offsets")
+    return {row["partition"]: row["next_offset"] for row in rows}
+
+
+async def before(database: Database, moment: datetime) -> dict[int, int]:
+    """Offsets below which everything had been committed by that moment; none where that is not known."""
+    rows = await database.rows(_MARKS, moment)
+    return {row["partition"]: row["next_offset"] for row in rows}
