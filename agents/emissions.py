@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 
 from agents.ports import Incoming
+from agents.stand_ins import stand_ins
 from rules.decide import Decision
+from rules.parts import has_part
 from schemas.catalog import Catalog
 from schemas.commands import SYSTEM, CommandBase
 from schemas.envelope import header
 from schemas.events import action_of
+from schemas.state import RequestState
 from tables.record import Emission, Record, Refusal
 
 #: Longest `traceparent` that is handed on, in characters; that of version 00 has 55.
@@ -33,9 +36,17 @@ def derived_salt(command_id: str) -> str:
 
 
 def emission_of(
-    target: Record, command: CommandBase, source: Incoming, decision: Decision, at: int, catalog: Catalog
+    target: Record,
+    command: CommandBase,
+    source: Incoming,
+    decision: Decision,
+    at: int,
+    catalog: Catalog,
+    after: RequestState | None,
 ) -> Emission:
-    """The emission of a command as decided; `target` is the record of its chain, as it was before. `at` in ms."""
+    """The emission of a command as decided; `target` is the record of its chain, as it was before. `at` in ms; `after` is the
+    request after an accepted command.
+    """
     state, event = target.state, decision.event
     open_level = None if state is None or state.open_level is None else state.open_level.level
     # `vars` and not `getattr`: a model without the field would raise and catch an error each time.
@@ -54,7 +65,8 @@ def emission_of(
         version=(0 if state is None else state.version) if event is None else event.version,
         code=None if decision.refusal is None else decision.refusal.value,
         pointer=decision.pointer,
-        visible=event is not None or (state is not None and (state.has_part(actor) or _sees_all(actor, catalog))),
+        visible=event is not None
+        or (state is not None and (has_part(state, actor, catalog, at) or _sees_all(actor, catalog))),
         seq=target.seq + 1,
         prev_hash=target.head,
         correlation_id=command.correlation_id,
@@ -63,6 +75,7 @@ def emission_of(
         comment=None if event is not None else text,
         traceparent=_traceparent(source),
         device_time=command.device_time,
+        stand_ins=None if event is None else stand_ins(state, after, catalog, at),
     )
 
 

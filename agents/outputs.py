@@ -11,12 +11,13 @@ from typing import Any
 import orjson
 
 from agents.ports import Output
+from agents.stand_ins import told_too
 from schemas import topics
 from schemas.audit import canonical, commitments, content_hash, sha256_hex
-from schemas.base import SCHEMA_VERSION, plain, rfc3339
+from schemas.base import SCHEMA_VERSION, rfc3339
 from schemas.codes import DETAIL, Code
 from schemas.envelope import derived_id, headers
-from schemas.events import AnyEvent, Commented, Reassigned, RolledBack, WindowClosed, Withdrawn
+from schemas.events import AnyEvent, Commented, Reassigned, RolledBack, WindowClosed, Withdrawn, written
 from schemas.money import format_minor
 from schemas.outcomes import answering
 from schemas.state import RequestState, Status
@@ -64,7 +65,7 @@ def _audit(
     personal: dict[str, str] = {}
     public: dict[str, Any] | None = None
     if event is not None:
-        public = plain(event)
+        public = written(event)
         for name in event.PERSONAL:
             text = public.pop(name, None)
             if text is not None:
@@ -158,7 +159,8 @@ def _notifications(
         "status": after.status.value,
         "actor_id": emission.actor_id,
     }
-    for template, user_id in receivers(event, before, after):
+    told = list(receivers(event, before, after))
+    for template, user_id in (*told, *told_too(told, emission.stand_ins, after)):
         id_ = derived_id(entity, emission.seq, template, user_id)
         body = {
             "schema_version": SCHEMA_VERSION,
@@ -202,7 +204,7 @@ def receivers(event: AnyEvent, before: RequestState | None, after: RequestState)
         case Withdrawn():
             yield from (("withdrawn", user) for user in sorted(had))
         case Reassigned():
-            yield from (("votes-dropped", user) for user in event.dropped)
+            yield from (("votes-dropped", user) for user in _gave(before, event))
             yield from (("task-cancelled", user) for user in sorted(had - have - set(event.dropped)))
         case WindowClosed():
             yield event.status, after.requester_id
@@ -223,6 +225,13 @@ def _answered(state: RequestState) -> set[str]:
         return {*state.open_level.approvers, *(vote.approver_id for vote in state.open_level.votes)}
     newest = state.newest_decision
     return set() if newest is None else {vote.approver_id for level, vote in state.standing if level == newest[0]}
+
+
+def _gave(before: RequestState | None, event: Reassigned) -> Iterator[str]:
+    """Whose vote it was that a reassignment dropped, and who had given it for them."""
+    votes = {} if before is None else {vote.approver_id: vote for _, vote in before.standing}
+    for user in event.dropped:
+        yield from votes[user].people if user in votes else (user,)
 
 
 def _tasks(state: RequestState | None) -> set[str]:

@@ -201,13 +201,13 @@ class RequestShard:
         if addition is not None and _no_room(target, addition):
             addition, decision = None, Decision(refusal=Code.TOO_MANY_EVENTS)
             target = found if found is not None else chain
-        emission = emission_of(target, command, source, decision, at, self._catalog)
+        after = target.state if addition is None else addition.after
+        emission = emission_of(target, command, source, decision, at, self._catalog, after)
         target.forget_settled(self._settled)
         size = emission.size
         if target.unsettled + size > MAX_UNSETTLED and (effects.writes or effects.outputs):
             raise BatchFull
         state, event = target.state, decision.event
-        after = state if addition is None else addition.after
         outputs, head = render(target.entity, emission, event, state, after, self._partition)
         outputs = links_before(target, emission, self._partition) + outputs
         self._observe(type(command).__name__, _result(decision))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rules.parts import has_part
 from rules.staffing import can_staff
 from rules.submit import SubmitContext, decide_submit, resolve_level
 from schemas.base import Level
@@ -37,7 +38,7 @@ from schemas.events import (
     WindowClosed,
     Withdrawn,
 )
-from schemas.state import RequestState, Status
+from schemas.state import LevelState, RequestState, Status
 
 #: Events one request can hold, the one that ends it included.
 MAX_EVENTS = 1000
@@ -72,7 +73,8 @@ def decide(state: RequestState | None, command: CommandBase, context: Context) -
     """
     if isinstance(command, SubmitRequest):
         if state is not None:
-            return refuse(Code.REQUEST_EXISTS) if state.has_part(command.actor_id) else refuse(Code.NOT_FOUND)
+            known = has_part(state, command.actor_id, context.catalog, context.at)
+            return refuse(Code.REQUEST_EXISTS if known else Code.NOT_FOUND)
         return Decision(*decide_submit(command, context))
     if isinstance(command, CloseWindow):
         return _close_window(state, command, context)
@@ -96,7 +98,7 @@ def _stale(state: RequestState, command: CommandBase) -> bool:
 
 def _vote(state: RequestState, command: Approve | Reject, context: Context) -> Decision:
     actor = command.actor_id
-    if not state.has_part(actor):
+    if not has_part(state, actor, context.catalog, context.at):
         return refuse(Code.NOT_FOUND)
     if not context.catalog.is_active(actor, "manager"):
         return refuse(Code.ACTOR_NOT_ALLOWED)
@@ -105,12 +107,16 @@ def _vote(state: RequestState, command: Approve | Reject, context: Context) -> D
         return refuse(Code.NOT_PENDING)
     if actor == state.requester_id:
         return refuse(Code.SELF_APPROVAL)
-    if any(vote.approver_id == actor for _, vote in state.standing):
+    if actor in state.voters:
         return refuse(Code.ALREADY_VOTED)
     if _stale(state, command):
         return refuse(Code.STALE_VERSION)
-    if actor not in level.approvers:
+    seats = _seats(level, actor, context)
+    if not seats:
         return refuse(Code.NOT_AN_APPROVER)
+    seat = next((one for one in seats if one not in state.voters), None)
+    if seat is None:
+        return refuse(Code.ALREADY_VOTED)
     facts: dict[str, Any] = {
         "version": state.version + 1,
         "at": context.at,
@@ -118,32 +124,43 @@ def _vote(state: RequestState, command: Approve | Reject, context: Context) -> D
         "command_id": command.command_id,
         "level": level.level,
         "comment": command.comment,
+        "on_behalf_of": None if seat == actor else seat,
     }
     if isinstance(command, Reject):
         return Decision(Rejected(**facts))
-    if not _staffed_after(state, actor):
+    if not _staffed_after(state, {actor, seat}):
         return refuse(Code.NEEDED_LATER)
     return Decision(Approved(**facts))
 
 
-def _staffed_after(state: RequestState, actor: str) -> bool:
-    """Whether the votes still missing after this one can come from different people."""
+def _seats(level: LevelState, actor: str, context: Context) -> tuple[str, ...]:
+    """Whose vote the actor may give at this level, in the order in which they are looked at: their own, or that of the approvers
+    who have named them their delegate.
+    """
+    if actor in level.approvers:
+        return (actor,)
+    delegators = context.catalog.delegators_of(actor, context.at)
+    return tuple(person for person in level.approvers if person in delegators)
+
+
+def _staffed_after(state: RequestState, voting: set[str]) -> bool:
+    """Whether the votes still missing after this one, which uses up all who are `voting`, can come from different people."""
     index = state.open_index
     assert index is not None
     if index == len(state.levels) - 1 and state.levels[index].approvals + 1 >= state.levels[index].quorum:
         return True
-    used = {vote.approver_id for _, vote in state.standing} | {actor, state.requester_id}
+    used = state.voters | voting | {state.requester_id}
     missing = []
     for position, level in enumerate(state.levels[index:], start=index):
         needed = level.quorum - level.approvals - (1 if position == index else 0)
         if needed > 0:
             missing.append((level.level, needed, frozenset(level.approvers)))
-    return can_staff(missing, frozenset(used))
+    return can_staff(missing, used)
 
 
 def _rollback(state: RequestState, command: Rollback, context: Context) -> Decision:
     actor = command.actor_id
-    if not state.has_part(actor):
+    if not has_part(state, actor, context.catalog, context.at):
         return refuse(Code.NOT_FOUND)
     if state.status in (Status.FINALIZED, Status.CLOSED):
         return refuse(Code.WINDOW_CLOSED)
@@ -152,7 +169,7 @@ def _rollback(state: RequestState, command: Rollback, context: Context) -> Decis
     standing = state.standing
     if not standing:
         return refuse(Code.NOTHING_TO_ROLL_BACK)
-    mine = [(level, vote) for level, vote in standing if vote.approver_id == actor]
+    mine = [(level, vote) for level, vote in standing if vote.given_by == actor]
     if not mine:
         return refuse(Code.NOT_YOUR_DECISION)
     level, vote = mine[-1]
@@ -179,7 +196,7 @@ def _rollback(state: RequestState, command: Rollback, context: Context) -> Decis
 
 def _withdraw(state: RequestState, command: Withdraw, context: Context) -> Decision:
     actor = command.actor_id
-    if not state.has_part(actor):
+    if not has_part(state, actor, context.catalog, context.at):
         return refuse(Code.NOT_FOUND)
     if actor != state.requester_id:
         return refuse(Code.NOT_YOUR_REQUEST)
@@ -202,7 +219,7 @@ def _withdraw(state: RequestState, command: Withdraw, context: Context) -> Decis
 
 def _comment(state: RequestState, command: Comment, context: Context) -> Decision:
     actor = command.actor_id
-    if not state.has_part(actor):
+    if not has_part(state, actor, context.catalog, context.at):
         return refuse(Code.NOT_VISIBLE)
     user = context.catalog.users.get(actor)
     if user is None or not user.active:
@@ -283,7 +300,8 @@ def _staffed_with(
     if quorum == 0 or not pool:
         return False
     assert state.open_index is not None
-    used = {vote.approver_id for _, vote in state.standing if vote.approver_id not in dropped} | {state.requester_id}
+    kept = (vote for _, vote in state.standing if vote.approver_id not in dropped)
+    used = {person for vote in kept for person in vote.people} | {state.requester_id}
     missing = []
     for index in range(state.open_index, len(state.levels)):
         level = state.levels[index]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rules.check import Reference, check
+from rules.delegating import refusal_of_new, refusal_of_removal
 from rules.file import parse_rules
 from rules.model import Finding, RulesFileError
 from schemas.catalog import Catalog
@@ -20,6 +21,8 @@ from schemas.reference import (
     AssignmentBody,
     Category,
     CategoryBody,
+    Delegation,
+    DelegationBody,
     Department,
     DepartmentBody,
     Entity,
@@ -71,6 +74,8 @@ def decide_reference(
         return _remove(command, catalog)
     if isinstance(command.body, RulesBody):
         return _publish(command, command.body, catalog, at, checking)
+    if isinstance(command.body, DelegationBody):
+        return _delegate(command, command.body, catalog, at, last_version)
     return _put(command, catalog, at, last_version)
 
 
@@ -125,6 +130,19 @@ def _put(command: PutEntity, catalog: Catalog, at: int, last_version: int) -> Re
     return ReferenceDecision(kind, id_, action, after=after)
 
 
+def _delegate(
+    command: PutEntity, body: DelegationBody, catalog: Catalog, at: int, last_version: int
+) -> ReferenceDecision:
+    id_, action = command.entity_id, "delegation-created"
+    refusal = refusal_of_new(body, catalog.delegations.all.get(id_), command.actor_id, catalog, at)
+    if refusal is None and _stale(command, 0):
+        refusal = Code.PRECONDITION_FAILED, None
+    if refusal is not None:
+        return ReferenceDecision(body.kind, id_, action, refusal=refusal[0], pointer=refusal[1])
+    after = Delegation(**body.model_dump(), id=id_, version=last_version + 1)
+    return ReferenceDecision(body.kind, id_, action, after=after)
+
+
 def _missing(body: Any, catalog: Catalog) -> str | None:
     """Pointer to the first id in the body that does not exist."""
     named: dict[str, Mapping[str, Entity]] = {
@@ -175,13 +193,18 @@ def _last_admin(catalog: Catalog, user_id: str) -> bool:
 
 def _remove(command: RemoveEntity, catalog: Catalog) -> ReferenceDecision:
     kind, id_ = command.kind, command.entity_id
-    action = f"{kind}-deleted" if kind == "assignment" else f"{kind}-deactivated"
+    vanishes = kind in ("assignment", "delegation")
+    action = f"{kind}-deleted" if vanishes else f"{kind}-deactivated"
     before = catalog.find(kind, id_)
 
     def refuse(code: Code) -> ReferenceDecision:
         return ReferenceDecision(kind, id_, action, refusal=code)
 
-    if not _allowed(command, catalog):
+    if kind == "delegation":
+        refused = refusal_of_removal(catalog.delegations.all.get(id_), command.actor_id, catalog)
+        if refused is not None:
+            return refuse(refused)
+    elif not _allowed(command, catalog):
         return refuse(Code.ACTOR_NOT_ALLOWED)
     if before is None:
         return refuse(Code.NOT_FOUND)
@@ -189,7 +212,7 @@ def _remove(command: RemoveEntity, catalog: Catalog) -> ReferenceDecision:
         return refuse(Code.PRECONDITION_FAILED)
     if kind == "user" and _last_admin(catalog, id_):
         return refuse(Code.LAST_ADMIN)
-    after = None if kind == "assignment" else before.model_copy(update={"active": False, "version": before.version + 1})
+    after = None if vanishes else before.model_copy(update={"active": False, "version": before.version + 1})
     return ReferenceDecision(kind, id_, action, after=after)
 
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from schemas.reference import ENTITIES, Assignment, Category, Department, Entity, Reason, Rules, User, entity_key
+from schemas.delegations import Delegations
+from schemas.reference import (
+    ENTITIES,
+    Assignment,
+    Category,
+    Delegation,
+    Department,
+    Entity,
+    Reason,
+    Rules,
+    User,
+    entity_key,
+)
 
 
 class Catalog:
@@ -24,6 +36,7 @@ class Catalog:
         self.reasons: dict[str, Reason] = {}
         self.assignments: dict[str, Assignment] = {}
         self.assignments_by_category: dict[str, dict[str, Assignment]] = {}
+        self.delegations = Delegations()
         self.rules: dict[int, Rules] = {}
         self.newest_rules_version = 0
 
@@ -78,6 +91,8 @@ class Catalog:
                 self.assignments[entity.id] = entity
                 self.assignments_by_category.setdefault(entity.category_id, {})[entity.id] = entity
                 self.staffing += 1
+            case Delegation():
+                self.delegations.put(entity)
             case Rules():
                 self.rules[int(entity.id)] = entity
                 self.newest_rules_version = max(self.newest_rules_version, int(entity.id))
@@ -86,6 +101,8 @@ class Catalog:
         if kind == "assignment" and (assignment := self.assignments.pop(id_, None)) is not None:
             del self.assignments_by_category[assignment.category_id][id_]
             self.staffing += 1
+        elif kind == "delegation":
+            self.delegations.drop(id_)
 
     def assignments_for(self, category_id: str) -> Iterator[Assignment]:
         """All assignments of one category."""
@@ -101,6 +118,20 @@ class Catalog:
         user = self.users.get(user_id)
         return user is not None and user.active and role in user.roles
 
+    def delegators_of(self, user_id: str, at_ms: int) -> tuple[str, ...]:
+        """For whom this person may vote at that time, sorted: active managers who have named them their delegate. It passes no
+        further: their delegators' delegators are not among them.
+        """
+        found = {one.delegator_id for one in self.delegations.to(user_id) if one.holds(at_ms)}
+        return tuple(sorted(person for person in found if self.is_active(person, "manager")))
+
+    def delegates_of(self, user_id: str, at_ms: int) -> tuple[str, ...]:
+        """Who may vote for this person at that time, sorted: their delegates who are active managers, if they are one."""
+        if not self.is_active(user_id, "manager"):
+            return ()
+        found = {one.delegate_id for one in self.delegations.by(user_id) if one.holds(at_ms)}
+        return tuple(sorted(person for person in found if self.is_active(person, "manager")))
+
     def find(self, kind: str, id_: str) -> Entity | None:
         """The entity of that kind and id, None if there is none."""
         if kind == "rules":
@@ -111,10 +142,13 @@ class Catalog:
             "category": self.categories,  # type: ignore[dict-item]
             "reason": self.reasons,  # type: ignore[dict-item]
             "assignment": self.assignments,  # type: ignore[dict-item]
+            "delegation": self.delegations.all,  # type: ignore[dict-item]
         }
         return tables[kind].get(id_)
 
     def entities(self) -> Iterator[Entity]:
         """Everything, kind by kind."""
-        for table in (self.departments, self.users, self.categories, self.reasons, self.assignments, self.rules):
+        for table in (
+            self.departments, self.users, self.categories, self.reasons, self.assignments, self.delegations.all, self.rules,
+        ):  # fmt: skip
             yield from table.values()

@@ -37,6 +37,9 @@ class Code(StrEnum):
     RULES_INVALID = "rules-invalid"
     APPROVER_INACTIVE = "approver-inactive"
     ENTITY_EXISTS = "entity-exists"
+    DELEGATION_OVER = "delegation-over"
+    DELEGATION_OVERLAPS = "delegation-overlaps"
+    TOO_MANY_DELEGATIONS = "too-many-delegations"
     # A record that could not be processed; not remembered
     FAILED = "failed"
 
@@ -82,6 +85,9 @@ DETAIL: dict[Code, str] = {
     Code.RULES_INVALID: "The rules file was not published, because its check found errors.",
     Code.APPROVER_INACTIVE: "Only an active manager can be assigned. Choose another person, or give this one the role.",
     Code.ENTITY_EXISTS: "The same exists already.",
+    Code.DELEGATION_OVER: "This time is over already. Name a time that ends in the future.",
+    Code.DELEGATION_OVERLAPS: "A delegate is named for some of this time already. End that delegation first.",
+    Code.TOO_MANY_DELEGATIONS: "There are as many delegations as one person can have. Delete those that are over, or name another.",
     Code.FAILED: "The command could not be processed. An operator has been told; it may be replayed.",
 }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
-from schemas.base import Level, Stored
+from schemas.base import Level, Stored, plain
 
 
 class PinnedLevel(Stored):
@@ -23,6 +23,8 @@ class EventBase(Stored):
 
     #: Fields that hold something personal; in the audit chain they stand as salted commitments only.
     PERSONAL: ClassVar[tuple[str, ...]] = ("comment",)
+    #: Fields that came with a later release. Where they are empty the audit record leaves them out, as it did before there were any.
+    LATER: ClassVar[tuple[str, ...]] = ()
     #: The word for it in the status history and the audit log.
     ACTION: ClassVar[str]
 
@@ -57,19 +59,25 @@ class Submitted(EventBase):
 
 
 class Approved(EventBase):
-    """One approver's vote for the request at `level`."""
+    """One approver's vote for the request at `level`. `on_behalf_of`: whose vote it is, when the actor gave it as their delegate."""
 
+    LATER: ClassVar[tuple[str, ...]] = ("on_behalf_of",)
     ACTION: ClassVar[str] = "approve"
     type: Literal["Approved"] = "Approved"
     level: Level
     comment: str | None = None
+    on_behalf_of: str | None = None
 
 
 class Rejected(EventBase):
+    """One approver's vote against it, which ends it; `on_behalf_of` as in `Approved`."""
+
+    LATER: ClassVar[tuple[str, ...]] = ("on_behalf_of",)
     ACTION: ClassVar[str] = "reject"
     type: Literal["Rejected"] = "Rejected"
     level: Level
     comment: str | None = None
+    on_behalf_of: str | None = None
 
 
 class RolledBack(EventBase):
@@ -134,3 +142,12 @@ def action_of(event: AnyEvent) -> str:
     if isinstance(event, WindowClosed):
         return "finalize" if event.status == "finalized" else "close"
     return event.ACTION
+
+
+def written(event: AnyEvent) -> dict[str, Any]:
+    """The event as it stands in an audit record, the personal fields still in it."""
+    found = plain(event)
+    for name in event.LATER:
+        if found[name] is None:
+            del found[name]
+    return found

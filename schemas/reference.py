@@ -75,6 +75,20 @@ class Assignment(EntityBase):
         return self.category_id, self.level, self.approver_id, self.department_id, self.region
 
 
+class Delegation(EntityBase):
+    """From `from_ms` until before `until_ms` (ms by the log's clock) the delegate may vote wherever the delegator may."""
+
+    kind: Literal["delegation"] = "delegation"
+    delegator_id: str
+    delegate_id: str
+    from_ms: Millis
+    until_ms: Millis
+
+    def holds(self, at_ms: int) -> bool:
+        """Whether it is in force at that time."""
+        return self.from_ms <= at_ms < self.until_ms
+
+
 class Rules(EntityBase):
     """One published version of the rules file; `id` is the version as text."""
 
@@ -86,7 +100,7 @@ class Rules(EntityBase):
     findings: tuple[dict[str, object], ...] = ()
 
 
-Entity = User | Department | Category | Reason | Assignment | Rules
+Entity = User | Department | Category | Reason | Assignment | Delegation | Rules
 ENTITIES: TypeAdapter[Entity] = TypeAdapter(Annotated[Entity, Field(discriminator="kind")])
 
 
@@ -140,6 +154,30 @@ class AssignmentBody(Wire):
     region: Region | None = None
 
 
+#: Longest time for which somebody can name a delegate.
+LONGEST_DELEGATION_MS = 90 * 24 * 60 * 60 * 1000
+#: The last millisecond that RFC 3339 can write.
+_LAST_MS = 253_402_300_799_999
+
+
+class DelegationBody(Wire):
+    """`delegate_id` votes for `delegator_id` from `from_ms` until before `until_ms`, at most 90 days."""
+
+    kind: Literal["delegation"] = "delegation"
+    delegator_id: EntityId
+    delegate_id: EntityId
+    from_ms: Annotated[int, Field(ge=0, le=_LAST_MS)]
+    until_ms: Annotated[int, Field(ge=0, le=_LAST_MS)]
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.delegate_id == self.delegator_id:
+            raise ValueError("nobody is their own delegate")
+        if not 0 < self.until_ms - self.from_ms <= LONGEST_DELEGATION_MS:
+            raise ValueError("a delegation ends after it begins, and at most 90 days later")
+        return self
+
+
 def _one_mebibyte(text: str) -> str:
     if len(text.encode()) > 1024 * 1024:
         raise ValueError("is larger than 1 MiB of UTF-8")
@@ -155,7 +193,8 @@ class RulesBody(Wire):
 
 
 Body = Annotated[
-    UserBody | DepartmentBody | CategoryBody | ReasonBody | AssignmentBody | RulesBody, Field(discriminator="kind")
+    UserBody | DepartmentBody | CategoryBody | ReasonBody | AssignmentBody | DelegationBody | RulesBody,
+    Field(discriminator="kind"),
 ]
 
 
@@ -186,11 +225,11 @@ class PutEntity(ReferenceCommandBase):
 
 
 #: What can be taken away; everything else is only replaced.
-Removable = Literal["user", "category", "assignment"]
+Removable = Literal["user", "category", "assignment", "delegation"]
 
 
 class RemoveEntity(ReferenceCommandBase):
-    """Deactivate a user or category, delete an assignment."""
+    """Deactivate a user or category, delete an assignment or a delegation."""
 
     type: Literal["RemoveEntity"] = "RemoveEntity"
     kind: Removable

@@ -26,13 +26,24 @@ FINAL = frozenset({Status.FINALIZED, Status.CLOSED, Status.WITHDRAWN})
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A standing decision: `version` is that of its event; `at` in ms."""
+    """A standing decision: `version` is that of its event; `at` in ms. It counts as the approver's, also where a delegate gave it."""
 
     approver_id: str
     decision: str  # "approve" | "reject"
     at: int
     version: int
     comment: str | None
+    delegate_id: str | None = None
+
+    @property
+    def given_by(self) -> str:
+        """Who made the decision, and can roll it back."""
+        return self.delegate_id or self.approver_id
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Everybody whose one vote on the request this is: the approver, and the delegate who gave it."""
+        return (self.approver_id,) if self.delegate_id is None else (self.approver_id, self.delegate_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,7 @@ class LevelState:
 class RequestState:
     """`open_index` is the index in `levels` of the level that is pending, None when none is. Times in ms, money in minor
     units. `changed_version` is the version of the newest event that makes an `expected_version` before it stale.
+    `former_approvers` had a part once: in a pool, or as a delegate who voted.
     """
 
     id: str
@@ -121,10 +133,15 @@ class RequestState:
         """When `CloseWindow` is due: only an approved or rejected request has such a time."""
         return self.rollback_until if self.status in (Status.APPROVED, Status.REJECTED) else None
 
+    @property
+    def voters(self) -> frozenset[str]:
+        """Everybody who has a standing vote, in their own name or another's, or for whom a delegate has one."""
+        return frozenset(person for level in self.levels for vote in level.votes for person in vote.people)
+
+    def has_approver(self, user_id: str) -> bool:
+        """Whether this person is or was an approver of the request, or voted for one."""
+        return any(user_id in level.approvers for level in self.levels) or user_id in self.former_approvers
+
     def has_part(self, user_id: str) -> bool:
         """Whether this person is or was on the request."""
-        return (
-            user_id == self.requester_id
-            or any(user_id in level.approvers for level in self.levels)
-            or user_id in self.former_approvers
-        )
+        return user_id == self.requester_id or self.has_approver(user_id)

@@ -25,6 +25,8 @@ def _level(level: LevelState) -> dict[str, Any]:
                 "at": rfc3339(vote.at),
                 "comment": vote.comment,
             }
+            # Only where there is one: what was on record before there were delegates reads the same.
+            | ({} if vote.delegate_id is None else {"delegate_id": vote.delegate_id})
             for vote in level.votes
         ],
     }

@@ -25,7 +25,8 @@ COMMAND_RAW = struct.Struct(">16s16s")
 @dataclass(slots=True)
 class Emission:
     """What the outputs of one command follow from, besides the events. `version` is the request's version after an accepted
-    command, or the version that a refused one met (0: no request); `code` None means accepted. `at` in ms.
+    command, or the version that a refused one met (0: no request); `code` None means accepted. `at` in ms. `stand_ins`:
+    [approver, delegate] of an accepted one, where delegates are told.
     """
 
     offset: int
@@ -48,6 +49,7 @@ class Emission:
     comment: str | None
     traceparent: str | None
     device_time: str | None = None
+    stand_ins: list[list[str]] | None = None
 
     def raw(self) -> bytes:
         return EMISSION_RAW.pack(uuid_bytes(self.command_id), bytes.fromhex(self.prev_hash), bytes.fromhex(self.salt))
@@ -62,6 +64,8 @@ class Emission:
         if self.code is not None:
             other = None if self.request_id == request_id else self.request_id
             row += [self.at, self.actor_id, self.action, int(self.visible), self.comment, self.pointer, other]
+        else:
+            row.append(self.stand_ins)
         return trimmed(row)
 
     @property
@@ -78,11 +82,14 @@ class Emission:
         if event is not None:
             at, actor, action, visible = event.at, event.actor_id, action_of(event), True
             comment = pointer = other = None
+            (stand_ins,) = _padded(row[10:], 1)
         else:
+            stand_ins = None
             at, actor, action, visible, comment, pointer, other = _padded(row[10:], 7)
         return cls(
             offset, command_id, other or request_id, actor, roles, action, level, at, version, code, pointer,
             bool(visible), seq, raw[1].hex(), correlation_id or command_id, source, raw[2].hex(), comment, trace, device,
+            stand_ins,
         )  # fmt: skip
 
 

@@ -34,8 +34,8 @@ _SUBMITTED = (
 
 LAYOUTS: dict[int, tuple[type[EventBase], tuple[str, ...]]] = {
     1: (Submitted, _SUBMITTED),
-    2: (Approved, ("level", "comment")),
-    3: (Rejected, ("level", "comment")),
+    2: (Approved, ("level", "comment", "on_behalf_of")),
+    3: (Rejected, ("level", "comment", "on_behalf_of")),
     4: (RolledBack, ("level", "decision_version", "comment")),
     5: (Withdrawn, ("comment",)),
     6: (Reassigned, ("level", "approvers", "quorum", "dropped", "unstaffed")),

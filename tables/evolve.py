@@ -103,20 +103,28 @@ def _advanced(levels: tuple[LevelState, ...], index: int) -> dict[str, Any]:
     return {"levels": levels, "open_index": index, "status": PENDING[levels[index].level]}
 
 
+def _with_vote(state: RequestState, event: Approved | Rejected, index: int, decision: str) -> dict[str, Any]:
+    """The levels with the vote, and its delegate among those who had a part."""
+    level, owner = state.levels[index], event.on_behalf_of
+    if owner is None:
+        vote = Vote(event.actor_id, decision, event.at, event.version, event.comment)
+        return {"levels": _replaced(state, index, changed(level, votes=(*level.votes, vote)))}
+    vote = Vote(owner, decision, event.at, event.version, event.comment, event.actor_id)
+    return {
+        "levels": _replaced(state, index, changed(level, votes=(*level.votes, vote))),
+        "former_approvers": state.former_approvers | {event.actor_id},
+    }
+
+
 def _approved(state: RequestState, event: Approved) -> RequestState:
     index = _index(state, event.level)
-    level = state.levels[index]
-    vote = Vote(event.actor_id, "approve", event.at, event.version, event.comment)
-    levels = _replaced(state, index, changed(level, votes=(*level.votes, vote)))
-    return _next(state, event, **_advanced(levels, index))
+    voted = _with_vote(state, event, index, "approve")
+    return _next(state, event, **(voted | _advanced(voted["levels"], index)))
 
 
 def _rejected(state: RequestState, event: Rejected) -> RequestState:
-    index = _index(state, event.level)
-    level = state.levels[index]
-    vote = Vote(event.actor_id, "reject", event.at, event.version, event.comment)
-    levels = _replaced(state, index, changed(level, votes=(*level.votes, vote)))
-    return _next(state, event, levels=levels, open_index=None, status=Status.REJECTED)
+    voted = _with_vote(state, event, _index(state, event.level), "reject")
+    return _next(state, event, **voted, open_index=None, status=Status.REJECTED)
 
 
 def _rolled_back(state: RequestState, event: RolledBack) -> RequestState:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from schemas.base import plain
+from schemas.events import written
 from schemas.state import RequestState
 from tests.invariants.found import Found
 from tests.invariants.log import Log, event_of
@@ -23,8 +23,8 @@ def check_table(log: Log, states: Mapping[str, RequestState], found: Found) -> N
             continue
         if record.state is None or record.state != state:
             found.wrong(3, f"request {id_}: the table's state is not what the audit stream gives")
-        replayed = [plain(event_of(one)) for one in chains[f"request:{id_}"] if one["outcome"] == "accepted"]
-        if orjson.dumps([plain(event) for event in record.events]) != orjson.dumps(replayed):
+        replayed = [written(event_of(one)) for one in chains[f"request:{id_}"] if one["outcome"] == "accepted"]
+        if orjson.dumps([written(event) for event in record.events]) != orjson.dumps(replayed):
             found.wrong(3, f"request {id_}: the table's events are not the stream's, byte for byte")
         if [event.version for event in record.events] != list(range(1, state.version + 1)):
             found.wrong(2, f"request {id_}: the table's versions are not 1 to {state.version}")

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[3]))
 
 
-from schemas.base import plain  # noqa: E402
+from schemas.events import written  # noqa: E402
 from schemas.view import request_view  # noqa: E402
 from tests.unit.core import organisation as org  # noqa: E402
 from tests.unit.core.core_stories import Story, approved, filed  # noqa: E402
@@ -44,7 +44,7 @@ def main() -> None:
         assert story.state is not None
         body = {
             "request_id": org.REQUEST_ID,
-            "events": [plain(event) for event in story.events],
+            "events": [written(event) for event in story.events],
             "view": request_view(story.state),
             "closes_at": story.state.closes_at,
             "changed_version": story.state.changed_version,

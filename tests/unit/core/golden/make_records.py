@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from agents.requests import CHAINS, REQUESTS
-from schemas.base import plain
+from schemas.events import written
 from schemas.view import request_view
 from tables.record import FORMAT, Emission, Record, Refusal
 from tests.unit.agents.harness import Worker
@@ -57,7 +57,7 @@ def sample(data: bytes) -> dict[str, Any]:
         "hex": data.hex(),
         "entity": record.entity,
         "request_id": record.request_id,
-        "events": [plain(event) for event in record.events],
+        "events": [written(event) for event in record.events],
         "made": {id_: list(made) for id_, made in record.made.items()},
         "refusals": [[getattr(one, name) for name in Refusal.__slots__] for one in record.refusals.values()],
         "emissions": [[getattr(one, name) for name in Emission.__slots__] for one in record.emissions],
