@@ -27,6 +27,8 @@ ACTIONS = {
     "Reassign": "reassign",
     "Comment": "comment",
     "CloseWindow": "close",
+    "Remind": "remind",
+    "Escalate": "escalate",
 }
 
 

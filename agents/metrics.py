@@ -17,7 +17,7 @@ PARTITIONS = Gauge("athena_worker_partitions", "Partitions this worker decides f
 READY = Gauge("athena_worker_ready", "1 when tables are recovered, reference data read and the clock is sane")
 LAG = Gauge("athena_worker_lag_records", "Records appended but not yet committed", ["topic"])
 CLOCK_SKEW = Gauge("athena_worker_clock_skew_seconds", "Difference between the broker's clock and ours")
-WINDOWS_DUE = Counter("athena_worker_windows_due_total", "CloseWindow commands sent")
+WINDOWS_DUE = Counter("athena_worker_windows_due_total", "CloseWindow, Remind and Escalate commands sent")
 REASSIGNED = Counter("athena_worker_reassigns_sent_total", "Reassign commands sent because an approver had left")
 UNSTAFFED = Counter(
     "athena_worker_unstaffed_total", "Levels left with their old pool because no new one suffices: alert"

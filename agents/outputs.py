@@ -17,7 +17,17 @@ from schemas.audit import canonical, commitments, content_hash, sha256_hex
 from schemas.base import SCHEMA_VERSION, rfc3339
 from schemas.codes import DETAIL, Code
 from schemas.envelope import derived_id, headers
-from schemas.events import AnyEvent, Commented, Reassigned, RolledBack, WindowClosed, Withdrawn, written
+from schemas.events import (
+    AnyEvent,
+    Commented,
+    Escalated,
+    Reassigned,
+    Reminded,
+    RolledBack,
+    WindowClosed,
+    Withdrawn,
+    written,
+)
 from schemas.money import format_minor
 from schemas.outcomes import answering
 from schemas.state import RequestState, Status
@@ -206,6 +216,10 @@ def receivers(event: AnyEvent, before: RequestState | None, after: RequestState)
         case Reassigned():
             yield from (("votes-dropped", user) for user in _gave(before, event))
             yield from (("task-cancelled", user) for user in sorted(had - have - set(event.dropped)))
+        case Reminded():
+            yield from (("reminder", user) for user in sorted(have - after.voters))
+        case Escalated():
+            yield from (("escalated", user) for user in sorted(have - had - after.voters))
         case WindowClosed():
             yield event.status, after.requester_id
         case Commented():
@@ -235,8 +249,8 @@ def _gave(before: RequestState | None, event: Reassigned) -> Iterator[str]:
 
 
 def _tasks(state: RequestState | None) -> set[str]:
-    """Who has an open task: the pool of the open level, less those who have voted."""
+    """Who has an open task: all who may decide at the open level, less those who have voted at it."""
     if state is None or state.open_level is None:
         return set()
     voted = {vote.approver_id for vote in state.open_level.votes}
-    return set(state.open_level.approvers) - voted
+    return set(state.open_level.deciders) - voted

@@ -20,9 +20,10 @@ from rules.leavers import levels_left
 from rules.submit import ActiveRules
 from schemas.catalog import Catalog
 from schemas.codes import Code
-from schemas.commands import COMMANDS, NOT_PAYLOAD, CloseWindow, CommandBase
+from schemas.commands import COMMANDS, NOT_PAYLOAD, TIMED, CommandBase, Escalate
+from schemas.deadlines import Due
 from schemas.events import Commented, Reassigned, RolledBack, Submitted
-from tables.record import Addition, Emission, Record
+from tables.record import ESCALATES_BELOW, Addition, Emission, Record
 from tables.windows import window_key, window_value
 
 REQUESTS = "requests"
@@ -62,7 +63,7 @@ class Applied:
     hash: str
     addition: Addition | None
     remembered: bool
-    before: int | None
+    before: Due | None
 
 
 def payload_hash(command: CommandBase) -> str:
@@ -176,7 +177,7 @@ class RequestShard:
             self._observe(type(command).__name__, "skipped")
             return None
         if found is not None and source.offset <= found.offset and source.offset < self._end:
-            if isinstance(command, CloseWindow):
+            if isinstance(command, TIMED):
                 return None
             raise RuntimeError(
                 "this command was not applied when later ones of its request were: a bug stopped it then"
@@ -191,7 +192,8 @@ class RequestShard:
             if reused
             else decide(None if found is None else found.state, command, context)
         )
-        if decision.event is None and decision.refusal is None:
+        full = found is not None and found.size >= ESCALATES_BELOW and isinstance(command, Escalate)
+        if full or (decision.event is None and decision.refusal is None):
             self._observe(type(command).__name__, "ignored")
             return None
         target = found if found is not None else chain
@@ -211,7 +213,7 @@ class RequestShard:
         outputs, head = render(target.entity, emission, event, state, after, self._partition)
         outputs = links_before(target, emission, self._partition) + outputs
         self._observe(type(command).__name__, _result(decision))
-        return Applied(target, emission, size, outputs, head, hash_, addition, not reused, target.closes_at)
+        return Applied(target, emission, size, outputs, head, hash_, addition, not reused, target.due)
 
     def _repeated(
         self, command: CommandBase, hash_: str, source: Incoming, found: Record | None, chain: Record, effects: Effects
@@ -251,15 +253,14 @@ class RequestShard:
         effects.outputs += found or ()
         return found is not None
 
-    def _move_window(self, record: Record, before: int | None, effects: Effects) -> None:
-        after = record.closes_at
+    def _move_window(self, record: Record, before: Due | None, effects: Effects) -> None:
+        after = record.due
         if before == after:
             return
         if before is not None:
-            effects.write(WINDOWS, window_key(before, record.request_id), None)
-        if after is not None and record.state is not None and record.state.newest_decision is not None:
-            version = record.state.newest_decision[1].version
-            effects.write(WINDOWS, window_key(after, record.request_id), window_value(after, version))
+            effects.write(WINDOWS, window_key(before.at, record.request_id), None)
+        if after is not None:
+            effects.write(WINDOWS, window_key(after.at, record.request_id), window_value(after))
 
     def _record(self, request_id: str, effects: Effects) -> Record | None:
         cached = self._cache.get(request_id)

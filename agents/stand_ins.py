@@ -8,7 +8,7 @@ from schemas.catalog import Catalog
 from schemas.state import RequestState
 
 #: What is said of an open task; all else concerns the person themself.
-TASKS = frozenset({"level-opened", "task-cancelled", "withdrawn"})
+TASKS = frozenset({"level-opened", "task-cancelled", "withdrawn", "reminder", "escalated"})
 
 #: [approver, delegate] each.
 Pairs = list[list[str]]
@@ -21,7 +21,7 @@ def stand_ins(before: RequestState | None, after: RequestState | None, catalog: 
     people: dict[str, None] = {}
     for state in (before, after):
         if state is not None and state.open_level is not None:
-            people.update(dict.fromkeys(state.open_level.approvers))
+            people.update(dict.fromkeys(state.open_level.deciders))
     return [[person, one] for person in people for one in catalog.delegates_of(person, at)] or None
 
 

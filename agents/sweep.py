@@ -1,4 +1,4 @@
-"""Closes rollback windows: finds what is due in the windowed table and says so in a `CloseWindow` command.
+"""What time does: finds what is due in the windowed table and says so in a `CloseWindow`, `Remind` or `Escalate` command.
 
 The sweep decides nothing. A command that comes early, late or twice meets the deadline in the request's own record.
 """
@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from agents.ports import LocalStore, Output
 from agents.system_commands import system_command
-from schemas.commands import SYSTEM, CloseWindow
+from schemas.commands import SYSTEM, CloseWindow, CommandBase, Escalate, Remind
+from schemas.deadlines import Due, Kind
 from schemas.envelope import derived_id
-from tables.record import Record, closes_at_of
+from tables.record import Record, due_of
 from tables.windows import read_entry, window_key, window_value
 
-#: Windows closed per shard and sweep at most; the rest is at the next.
+#: Commands per shard and sweep at most; the rest is at the next.
 MAX_DUE = 500
 #: Entries looked at per shard and sweep at most (2 to 4 ms): those already sent and not yet closed count too.
 MAX_SCANNED = 2000
-#: A `CloseWindow` that changed nothing is sent again after this long.
+#: A command that changed nothing is sent again after this long.
 REPEAT_AFTER_S = 20.0
 #: The rebuild goes on for at most this long, or this many records, before it lets others work.
 SLICE_S = 0.004
@@ -36,8 +38,8 @@ class WindowSweep:
         self._requests = requests
         self._windows = windows
         self._clock = clock
-        #: Request id -> when its `CloseWindow` was sent, oldest first.
-        self._sent: dict[str, float] = {}
+        #: Request and what was due -> when its command was sent, oldest first.
+        self._sent: dict[tuple[str, int, Kind], float] = {}
         #: Where the last sweep stopped before the end of what is due; the next one goes on there.
         self._resume = b""
 
@@ -53,7 +55,7 @@ class WindowSweep:
             until, first = self._clock() + SLICE_S, seen
             for key, value in self._requests.scan(start):
                 seen, start = seen + 1, key + b"\x00"
-                if closes_at_of(value) is not None:
+                if due_of(value) is not None:
                     self._index(key)
                 if seen - first >= most or (seen % 32 == 0 and self._clock() >= until):
                     break
@@ -64,16 +66,18 @@ class WindowSweep:
 
     def _index(self, key: bytes) -> None:
         data = self._requests.get(key)
-        due = None if data is None else closes_at_of(data)
+        due = None if data is None else due_of(data)
         if due is None:
             return
-        index_key = window_key(due, key.decode())
+        at, kind = due
+        index_key = window_key(at, key.decode())
         found = self._windows.get(index_key)
-        if found is None or read_entry(index_key, found)[1] != due:
-            self._windows.put_local(index_key, window_value(due, 0))
+        known = None if found is None else read_entry(index_key, found)[1]
+        if known is None or (known.at, known.kind) != due:
+            self._windows.put_local(index_key, window_value(Due(at, kind, 0)))
 
     def due(self, now_ms: int) -> list[Output]:
-        """`CloseWindow` commands for what is due at `now_ms`, oldest first; at most `MAX_DUE`, out of `MAX_SCANNED` entries. The
+        """The commands for what is due at `now_ms`, oldest first; at most `MAX_DUE`, out of `MAX_SCANNED` entries. The
         next call goes on where this one stopped, and begins anew once it has seen all that is due.
         """
         now = self._clock()
@@ -84,11 +88,12 @@ class WindowSweep:
         for scanned, (key, value) in enumerate(self._windows.scan(start), 1):
             if int.from_bytes(key[:8], "big") * 1000 > now_ms:
                 break
-            request_id, deadline, version = read_entry(key, value)
-            if deadline <= now_ms and request_id not in self._sent:
-                if self._still_open(request_id, deadline):
-                    self._sent[request_id] = now
-                    found.append(self._command(request_id, version or self._decision_version(request_id), now_ms))
+            request_id, due = read_entry(key, value)
+            mark = (request_id, due.at, due.kind)
+            if due.at <= now_ms and mark not in self._sent:
+                if self._still_so(request_id, due):
+                    self._sent[mark] = now
+                    found.append(self._command(request_id, due, now_ms))
                 else:
                     self._windows.put_local(key, None)
             if scanned >= MAX_SCANNED or len(found) >= MAX_DUE:
@@ -96,23 +101,31 @@ class WindowSweep:
                 break
         return found
 
-    def _still_open(self, request_id: str, deadline: int) -> bool:
+    def _still_so(self, request_id: str, due: Due) -> bool:
         data = self._requests.get(request_id.encode())
-        return data is not None and closes_at_of(data) == deadline
+        return data is not None and due_of(data) == (due.at, due.kind)
 
-    def _decision_version(self, request_id: str) -> int:
+    def _version(self, request_id: str) -> int:
+        """Of a rebuilt entry: what the record itself says."""
         data = self._requests.get(request_id.encode())
-        newest = None if data is None else Record.decode(data).state
-        decision = None if newest is None else newest.newest_decision
-        return 1 if decision is None else decision[1].version
+        due = None if data is None else Record.decode(data).due
+        return 1 if due is None else due.version
 
-    def _command(self, request_id: str, version: int, now_ms: int) -> Output:
-        command_id = derived_id(request_id, "close", version)
-        command = CloseWindow(
-            command_id=command_id,
-            request_id=request_id,
-            actor_id=SYSTEM,
-            correlation_id=command_id,
-            decision_version=version,
-        )
+    def _command(self, request_id: str, due: Due, now_ms: int) -> Output:
+        version = due.version or self._version(request_id)
+        command_id = derived_id(request_id, due.kind, version)
+        facts: dict[str, Any] = {
+            "command_id": command_id,
+            "request_id": request_id,
+            "actor_id": SYSTEM,
+            "correlation_id": command_id,
+        }
+        command: CommandBase
+        match due.kind:
+            case "close":
+                command = CloseWindow(**facts, decision_version=version)
+            case "remind":
+                command = Remind(**facts, opened_version=version)
+            case "escalate":
+                command = Escalate(**facts, opened_version=version)
         return system_command(command, self._partition, now_ms)

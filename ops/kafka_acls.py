@@ -77,7 +77,7 @@ _READS: Mapping[str, tuple[str, ...]] = {
 _WRITES: Mapping[str, tuple[str, ...]] = {
     "gateway": (topics.COMMANDS, topics.REFERENCE_COMMANDS, topics.SECURITY),
     "worker": (
-        topics.COMMANDS,  # what the system commands: CloseWindow
+        topics.COMMANDS,  # what the system commands: CloseWindow, Remind, Escalate
         topics.REFERENCE,
         topics.AUDIT,
         topics.OUTCOMES,

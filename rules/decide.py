@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rules.escalation import escalate, remind
 from rules.parts import has_part
 from rules.staffing import can_staff
 from rules.submit import SubmitContext, decide_submit, resolve_level
@@ -18,12 +19,15 @@ from schemas.base import Level
 from schemas.codes import Code
 from schemas.commands import (
     SYSTEM,
+    TIMED,
     Approve,
     CloseWindow,
     CommandBase,
     Comment,
+    Escalate,
     Reassign,
     Reject,
+    Remind,
     Rollback,
     SubmitRequest,
     Withdraw,
@@ -76,8 +80,11 @@ def decide(state: RequestState | None, command: CommandBase, context: Context) -
             known = has_part(state, command.actor_id, context.catalog, context.at)
             return refuse(Code.REQUEST_EXISTS if known else Code.NOT_FOUND)
         return Decision(*decide_submit(command, context))
-    if isinstance(command, CloseWindow):
-        return _close_window(state, command, context)
+    if isinstance(command, TIMED):
+        # Of the system alone. What is early, stale or repeated does nothing, also when there is no such request.
+        if command.actor_id != SYSTEM:
+            return refuse(Code.ACTOR_NOT_ALLOWED)
+        return NOTHING if state is None else _timed(state, command, context)
     if isinstance(command, Reassign) and not _may_reassign(command.actor_id, context):
         # Before the request is looked at: who may not, does not learn whether it exists.
         return refuse(Code.ACTOR_NOT_ALLOWED)
@@ -137,10 +144,10 @@ def _seats(level: LevelState, actor: str, context: Context) -> tuple[str, ...]:
     """Whose vote the actor may give at this level, in the order in which they are looked at: their own, or that of the approvers
     who have named them their delegate.
     """
-    if actor in level.approvers:
+    if actor in level.deciders:
         return (actor,)
     delegators = context.catalog.delegators_of(actor, context.at)
-    return tuple(person for person in level.approvers if person in delegators)
+    return tuple(person for person in level.deciders if person in delegators)
 
 
 def _staffed_after(state: RequestState, voting: set[str]) -> bool:
@@ -253,7 +260,8 @@ def _reassign(state: RequestState, command: Reassign, context: Context) -> Decis
         context, state.category_id, level.level, state.department_id, state.region, excluded=state.requester_id
     )
     quorum = len(pool) if level.quorum_rule == "all" else level.quorum
-    dropped = tuple(vote.approver_id for vote in level.votes if vote.approver_id not in pool)
+    stays = {*pool, *(level.escalated or ())}
+    dropped = tuple(vote.approver_id for vote in level.votes if vote.approver_id not in stays)
     if not _staffed_with(state, index, pool, quorum, dropped):
         if not by_system or level.unstaffed:  # flagged before: a second event would say nothing new
             return refuse(Code.NO_APPROVER)
@@ -312,11 +320,17 @@ def _staffed_with(
     return can_staff(missing, frozenset(used))
 
 
-def _close_window(state: RequestState | None, command: CloseWindow, context: Context) -> Decision:
-    if command.actor_id != SYSTEM:
-        return refuse(Code.ACTOR_NOT_ALLOWED)
-    if state is None:
-        return NOTHING
+def _timed(state: RequestState, command: CloseWindow | Remind | Escalate, context: Context) -> Decision:
+    match command:
+        case Remind():
+            return Decision(remind(state, command, context.at))
+        case Escalate():
+            return Decision(escalate(state, command, context))
+        case _:
+            return _close_window(state, command, context)
+
+
+def _close_window(state: RequestState, command: CloseWindow, context: Context) -> Decision:
     newest, due = state.newest_decision, state.closes_at
     if newest is None or due is None or newest[1].version != command.decision_version or context.at < due:
         return NOTHING

@@ -134,6 +134,8 @@ def _delegate(
     command: PutEntity, body: DelegationBody, catalog: Catalog, at: int, last_version: int
 ) -> ReferenceDecision:
     id_, action = command.entity_id, "delegation-created"
+    # Nothing that happened already was done for somebody else: what is asked for from earlier on begins now.
+    body = body.model_copy(update={"from_ms": max(body.from_ms, at)})
     refusal = refusal_of_new(body, catalog.delegations.all.get(id_), command.actor_id, catalog, at)
     if refusal is None and _stale(command, 0):
         refusal = Code.PRECONDITION_FAILED, None

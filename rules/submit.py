@@ -117,6 +117,8 @@ def decide_submit(command: SubmitRequest, context: SubmitContext) -> Verdict:
         rules_version=rules.version,
         rule_id=rule.id,
         window_ms=file.rollback_window_ms,
+        remind_after_ms=file.remind_after(rule),
+        escalate_after_ms=file.escalate_after(rule),
         levels=tuple(levels),
     )
     return event, None, None

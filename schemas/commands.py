@@ -107,14 +107,28 @@ class CloseWindow(CommandBase):
     decision_version: Annotated[Version, Field(ge=1)]
 
 
-Command = Annotated[
-    SubmitRequest | Approve | Reject | Rollback | Withdraw | Reassign | Comment | CloseWindow,
-    Field(discriminator="type"),
-]
+class Remind(CommandBase):
+    """From the sweep: the level that opened at `opened_version` has waited for `remind_after`."""
 
-COMMANDS: TypeAdapter[SubmitRequest | Approve | Reject | Rollback | Withdraw | Reassign | Comment | CloseWindow] = (
-    TypeAdapter(Command)
+    type: Literal["Remind"] = "Remind"
+    opened_version: Annotated[Version, Field(ge=1)]
+
+
+class Escalate(CommandBase):
+    """From the sweep: the level that opened at `opened_version` has waited for `escalate_after`."""
+
+    type: Literal["Escalate"] = "Escalate"
+    opened_version: Annotated[Version, Field(ge=1)]
+
+
+AnyCommand = (
+    SubmitRequest | Approve | Reject | Rollback | Withdraw | Reassign | Comment | CloseWindow | Remind | Escalate
 )
+Command = Annotated[AnyCommand, Field(discriminator="type")]
+COMMANDS: TypeAdapter[AnyCommand] = TypeAdapter(Command)
+
+#: What the sweep sends when a time has come. Whenever it comes, it does nothing or what is due.
+TIMED = (CloseWindow, Remind, Escalate)
 
 #: Parts of a command that do not belong to what it asks for: a retry may differ in them.
 NOT_PAYLOAD = frozenset(

@@ -23,7 +23,7 @@ class EventBase(Stored):
 
     #: Fields that hold something personal; in the audit chain they stand as salted commitments only.
     PERSONAL: ClassVar[tuple[str, ...]] = ("comment",)
-    #: Fields that came with a later release. Where they are empty the audit record leaves them out, as it did before there were any.
+    #: Fields that came with a later release. Where they are empty the audit record leaves them out, as before there were any.
     LATER: ClassVar[tuple[str, ...]] = ()
     #: The word for it in the status history and the audit log.
     ACTION: ClassVar[str]
@@ -59,7 +59,7 @@ class Submitted(EventBase):
 
 
 class Approved(EventBase):
-    """One approver's vote for the request at `level`. `on_behalf_of`: whose vote it is, when the actor gave it as their delegate."""
+    """One approver's vote for the request at `level`. `on_behalf_of`: whose vote it is, when the actor is their delegate."""
 
     LATER: ClassVar[tuple[str, ...]] = ("on_behalf_of",)
     ACTION: ClassVar[str] = "approve"
@@ -125,13 +125,42 @@ class WindowClosed(EventBase):
     status: Literal["finalized", "closed"]
 
 
-Event = Annotated[
-    Submitted | Approved | Rejected | RolledBack | Withdrawn | Reassigned | Commented | WindowClosed,
-    Field(discriminator="type"),
-]
-AnyEvent = Submitted | Approved | Rejected | RolledBack | Withdrawn | Reassigned | Commented | WindowClosed
+class Reminded(EventBase):
+    """Those for whom `level` waits, open since `opened_version`, were reminded."""
+
+    PERSONAL: ClassVar[tuple[str, ...]] = ()
+    ACTION: ClassVar[str] = "remind"
+    type: Literal["Reminded"] = "Reminded"
+    level: Level
+    opened_version: int
+
+
+class Escalated(EventBase):
+    """From now on `approvers`, of the next level, may decide for `level` too; empty where nobody was found."""
+
+    PERSONAL: ClassVar[tuple[str, ...]] = ()
+    ACTION: ClassVar[str] = "escalate"
+    type: Literal["Escalated"] = "Escalated"
+    level: Level
+    opened_version: int
+    approvers: tuple[str, ...]
+
+
+AnyEvent = (
+    Submitted
+    | Approved
+    | Rejected
+    | RolledBack
+    | Withdrawn
+    | Reassigned
+    | Commented
+    | WindowClosed
+    | Reminded
+    | Escalated
+)
+Event = Annotated[AnyEvent, Field(discriminator="type")]
 EVENT_TYPES: tuple[type[EventBase], ...] = (
-    Submitted, Approved, Rejected, RolledBack, Withdrawn, Reassigned, Commented, WindowClosed,
+    Submitted, Approved, Rejected, RolledBack, Withdrawn, Reassigned, Commented, WindowClosed, Reminded, Escalated,
 )  # fmt: skip
 EVENTS: TypeAdapter[AnyEvent] = TypeAdapter(Event)
 EVENT_LIST: TypeAdapter[tuple[AnyEvent, ...]] = TypeAdapter(tuple[Event, ...])

@@ -45,7 +45,7 @@ class Notification(Stored):
     """One message to one person about one event; channels and language are chosen when it is sent.
 
     `template` is `level-opened`, `approved`, `rejected`, `finalized`, `closed`, `rolled-back`, `task-cancelled`, `withdrawn`,
-    `votes-dropped` or `commented`. `params` holds nothing that the receiver may not see.
+    `votes-dropped`, `commented`, `reminder` or `escalated`. `params` holds nothing that the receiver may not see.
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -26,7 +26,7 @@ FINAL = frozenset({Status.FINALIZED, Status.CLOSED, Status.WITHDRAWN})
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A standing decision: `version` is that of its event; `at` in ms. It counts as the approver's, also where a delegate gave it."""
+    """A standing decision: `version` is that of its event; `at` in ms. It is the approver's, also where a delegate gave it."""
 
     approver_id: str
     decision: str  # "approve" | "reject"
@@ -48,7 +48,9 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class LevelState:
-    """`unstaffed`: when somebody had left, no new pool sufficed, and the old one stayed."""
+    """`unstaffed`: when somebody had left, no new pool sufficed, and the old one stayed. `escalated`: who may decide besides the
+    pool because it has waited too long, None while it has not.
+    """
 
     level: Level
     quorum: int
@@ -56,6 +58,12 @@ class LevelState:
     approvers: tuple[str, ...]
     votes: tuple[Vote, ...] = ()
     unstaffed: bool = False
+    escalated: tuple[str, ...] | None = None
+
+    @property
+    def deciders(self) -> tuple[str, ...]:
+        """Everybody who may decide at this level: the pool, and then those to whom it was escalated."""
+        return (*self.approvers, *(self.escalated or ()))
 
     @property
     def approvals(self) -> int:
@@ -66,6 +74,7 @@ class LevelState:
 class RequestState:
     """`open_index` is the index in `levels` of the level that is pending, None when none is. Times in ms, money in minor
     units. `changed_version` is the version of the newest event that makes an `expected_version` before it stale.
+    `opened_at` and `opened_version` say when the level that is open, or was last, had opened; `reminded`: of it, since then.
     `former_approvers` had a part once: in a pool, or as a delegate who voted.
     """
 
@@ -95,6 +104,11 @@ class RequestState:
     updated_at: int
     finalized_at: int | None = None
     former_approvers: frozenset[str] = frozenset()
+    remind_after_ms: int | None = None
+    escalate_after_ms: int | None = None
+    opened_at: int = 0
+    opened_version: int = 0
+    reminded: bool = False
 
     @property
     def pending(self) -> bool:
@@ -140,7 +154,7 @@ class RequestState:
 
     def has_approver(self, user_id: str) -> bool:
         """Whether this person is or was an approver of the request, or voted for one."""
-        return any(user_id in level.approvers for level in self.levels) or user_id in self.former_approvers
+        return any(user_id in level.deciders for level in self.levels) or user_id in self.former_approvers
 
     def has_part(self, user_id: str) -> bool:
         """Whether this person is or was on the request."""

@@ -29,7 +29,7 @@ def _level(level: LevelState) -> dict[str, Any]:
             | ({} if vote.delegate_id is None else {"delegate_id": vote.delegate_id})
             for vote in level.votes
         ],
-    }
+    } | ({"escalated": list(level.escalated)} if level.escalated else {})
 
 
 def request_view(state: RequestState) -> dict[str, Any]:

@@ -17,9 +17,11 @@ from schemas.events import (
     AnyEvent,
     Approved,
     Commented,
+    Escalated,
     EventBase,
     Reassigned,
     Rejected,
+    Reminded,
     RolledBack,
     Submitted,
     WindowClosed,
@@ -41,6 +43,8 @@ LAYOUTS: dict[int, tuple[type[EventBase], tuple[str, ...]]] = {
     6: (Reassigned, ("level", "approvers", "quorum", "dropped", "unstaffed")),
     7: (Commented, ("comment",)),
     8: (WindowClosed, ("decision_version", "status")),
+    9: (Reminded, ("level", "opened_version")),
+    10: (Escalated, ("level", "opened_version", "approvers")),
 }
 #: The layout in which each event type is written now.
 _CURRENT = {cls: number for number, (cls, _) in LAYOUTS.items()}

@@ -12,8 +12,10 @@ from schemas.events import (
     AnyEvent,
     Approved,
     Commented,
+    Escalated,
     Reassigned,
     Rejected,
+    Reminded,
     RolledBack,
     Submitted,
     WindowClosed,
@@ -76,10 +78,17 @@ def _submitted(event: Submitted, request_id: str) -> RequestState:
         changed_version=event.version,
         created_at=event.at,
         updated_at=event.at,
+        remind_after_ms=event.remind_after_ms,
+        escalate_after_ms=event.escalate_after_ms,
+        opened_at=event.at,
+        opened_version=event.version,
     )
 
 
 def _next(state: RequestState, event: AnyEvent, **changes: Any) -> RequestState:
+    """As after an event that makes what was seen before it stale. A level that was not open before opens with it."""
+    if changes.get("open_index", state.open_index) not in (None, state.open_index):
+        changes |= {"opened_at": event.at, "opened_version": event.version, "reminded": False}
     return changed(state, version=event.version, changed_version=event.version, updated_at=event.at, **changes)
 
 
@@ -158,6 +167,16 @@ def _commented(state: RequestState, event: Commented) -> RequestState:
     return changed(state, version=event.version, updated_at=event.at)
 
 
+def _reminded(state: RequestState, event: Reminded) -> RequestState:
+    return changed(state, version=event.version, updated_at=event.at, reminded=True)
+
+
+def _escalated(state: RequestState, event: Escalated) -> RequestState:
+    index = _index(state, event.level)
+    levels = _replaced(state, index, changed(state.levels[index], escalated=event.approvers))
+    return changed(state, version=event.version, updated_at=event.at, levels=levels)
+
+
 def _window_closed(state: RequestState, event: WindowClosed) -> RequestState:
     finalized = event.status == "finalized"
     return changed(
@@ -177,4 +196,6 @@ APPLIERS: dict[type, Callable[[RequestState, Any], RequestState]] = {
     Reassigned: _reassigned,
     Commented: _commented,
     WindowClosed: _window_closed,
+    Reminded: _reminded,
+    Escalated: _escalated,
 }

@@ -4,10 +4,11 @@ What is stored is the request's events (their fold is the state), which commands
 audit chain, and what is needed to repeat the outputs of commands whose outputs may not be in the log yet. Outputs themselves
 are not stored: they follow from this record.
 
-Bytes (format 2): the header, one byte of format and eight bytes big endian of `closes_at` in ms (0: no window is open), which
-lets the rebuild of the window index pass over a million records without decoding them; `_FIXED`; the ids and hashes of the
-commands that made events, of the refusals and of the emissions; then JSON, [event rows, refusal rows, emission rows], and for
-a chain that is no request's the name of its entity.
+Bytes (format 3): the header, one byte of format and eight bytes big endian that say what time does next to the request, which
+lets the rebuild of the window index pass over a million records without decoding them: its place in `KINDS` in the first of
+them, the time in ms in the others (all zero: nothing). Format 2 is the same, but knew `close` alone. Then `_FIXED`; the ids and
+hashes of the commands that made events, of the refusals and of the emissions; then JSON, [event rows, refusal rows, emission
+rows], and for a chain that is no request's the name of its entity.
 """
 
 from __future__ import annotations
@@ -19,16 +20,21 @@ from typing import Any
 import orjson
 
 from schemas.audit import GENESIS
+from schemas.deadlines import KINDS, Due, Kind, next_due
 from schemas.events import AnyEvent
 from schemas.state import RequestState
 from tables import event_rows, record_format_1
 from tables.emission import COMMAND_RAW, EMISSION_RAW, Emission, Refusal, uuid_bytes, uuid_text
 from tables.evolve import evolve, fold
 
-__all__ = ["Addition", "Emission", "Record", "Refusal", "closes_at_of", "pending_of", "seq_of"]
+__all__ = ["Addition", "Emission", "Record", "Refusal", "due_of", "pending_of", "seq_of"]
 
-FORMAT = 2
+FORMAT = 3
 HEADER_BYTES = 9
+#: Where the kind stands in the header's number.
+_KIND_SHIFT = 56
+#: A request whose events take more bytes is not escalated any more: there must be room for what people decide.
+ESCALATES_BELOW = 300_000
 #: Offset, settled, seq, numbers of events, refusals and emissions, head of the chain, request id.
 _FIXED = struct.Struct(">qqIHHH32s16s")
 _SEQ_AT = HEADER_BYTES + 16
@@ -116,8 +122,9 @@ class Record:
         self.settled = max(self.settled, settled)
 
     @property
-    def closes_at(self) -> int | None:
-        return None if self.state is None else self.state.closes_at
+    def due(self) -> Due | None:
+        """What time does next to the request."""
+        return None if self.state is None else next_due(self.state, escalates=self.size < ESCALATES_BELOW)
 
     def encode(self) -> bytes:
         """The record's bytes. Every value in it was encoded once before it was taken over, so this does not fail."""
@@ -132,7 +139,7 @@ class Record:
         return b"".join(
             (
                 bytes((FORMAT,)),
-                (self.closes_at or 0).to_bytes(8, "big"),
+                _header(self.due),
                 _FIXED.pack(
                     self.offset, self.settled, self.seq, len(self.rows), len(refusals), len(emissions),
                     bytes.fromhex(self.head), uuid_bytes(self.request_id),
@@ -154,12 +161,12 @@ class Record:
         match data[:1]:
             case b"\x01":
                 return cls._of_format_1(data)
-            case b"\x02":
-                return cls._of_format_2(data)
+            case b"\x02" | b"\x03":
+                return cls._of_format_3(data)
         raise ValueError(f"table record has format {data[:1]!r}, expected 1 to {FORMAT}; a newer program wrote it")
 
     @classmethod
-    def _of_format_2(cls, data: bytes) -> Record:
+    def _of_format_3(cls, data: bytes) -> Record:
         offset, settled, seq, events, refusals, emissions, head, id_ = _FIXED.unpack_from(data, HEADER_BYTES)
         first = HEADER_BYTES + _FIXED.size
         second = first + events * COMMAND_RAW.size
@@ -202,17 +209,22 @@ class Record:
         return record
 
 
-def closes_at_of(data: bytes) -> int | None:
-    """`closes_at` from a record's header alone."""
-    due = int.from_bytes(data[1:HEADER_BYTES], "big")
-    return due or None
+def _header(due: Due | None) -> bytes:
+    return (0 if due is None else KINDS.index(due.kind) << _KIND_SHIFT | due.at).to_bytes(8, "big")
+
+
+def due_of(data: bytes) -> tuple[int, Kind] | None:
+    """What time does next, from a record's header alone: when, in ms, and what."""
+    found = int.from_bytes(data[1:HEADER_BYTES], "big")
+    return (found & (1 << _KIND_SHIFT) - 1, KINDS[found >> _KIND_SHIFT]) if found else None
 
 
 def pending_of(data: bytes) -> bool:
-    """Whether the request waits for a vote, without making events of its rows; of an older format by decoding it."""
-    if closes_at_of(data) is not None:
-        return False
-    if data[0] != FORMAT:
+    """Whether the request waits for a vote, without making events of its rows; of the first format by decoding it."""
+    due = due_of(data)
+    if due is not None:
+        return due[1] != "close"
+    if data[0] == 1:
         state = Record.decode(data).state
         return state is not None and state.pending
     _, _, _, events, refusals, emissions, _, _ = _FIXED.unpack_from(data, HEADER_BYTES)
@@ -222,7 +234,7 @@ def pending_of(data: bytes) -> bool:
 
 
 def seq_of(data: bytes) -> int:
-    """Length of the audit chain, from a record's fixed part alone; of an older format by decoding it."""
-    if data[0] != FORMAT:
+    """Length of the audit chain, from a record's fixed part alone; of the first format by decoding it."""
+    if data[0] == 1:
         return Record.decode(data).seq
     return int.from_bytes(data[_SEQ_AT : _SEQ_AT + 4], "big")

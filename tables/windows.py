@@ -1,11 +1,13 @@
-"""Keys of the windowed table: which rollback windows close when.
+"""Keys of the windowed table: what time does to which request, and when.
 
-The table is a tumbling window of `BUCKET_S` seconds over the deadline (not over the decision): a durable timer wheel. A key is
-the bucket's start in seconds, eight bytes big endian, then the request id, so that the sweep reads due buckets in order. The
-deadline itself is in the request's record; a missing or left-over entry here can neither open nor close a window.
+The table is a tumbling window of `BUCKET_S` seconds over the deadline (not over what it follows from): a durable timer wheel. A
+key is the bucket's start in seconds, eight bytes big endian, then the request id, so that the sweep reads due buckets in order.
+The deadline itself is in the request's record; a missing or left-over entry here can neither do anything nor prevent it.
 """
 
 from __future__ import annotations
+
+from schemas.deadlines import KINDS, Due, Kind
 
 BUCKET_S = 60
 
@@ -20,11 +22,13 @@ def window_key(deadline_ms: int, request_id: str) -> bytes:
     return bucket_start(deadline_ms).to_bytes(8, "big") + request_id.encode()
 
 
-def window_value(deadline_ms: int, decision_version: int) -> bytes:
-    return b"%d:%d" % (deadline_ms, decision_version)
+def window_value(due: Due) -> bytes:
+    """`<deadline>:<version>` for the end of a rollback window, as it always was, else with `:<kind>` behind it."""
+    return b"%d:%d" % (due.at, due.version) + (b"" if due.kind == "close" else b":" + due.kind.encode())
 
 
-def read_entry(key: bytes, value: bytes) -> tuple[str, int, int]:
-    """(request id, deadline in ms, version of the decision that the window is of)."""
-    deadline, _, version = value.partition(b":")
-    return key[8:].decode(), int(deadline), int(version)
+def read_entry(key: bytes, value: bytes) -> tuple[str, Due]:
+    """The request, and what is due; a version of 0 stands in the record alone."""
+    deadline, version, *rest = value.split(b":")
+    kind: Kind = KINDS[KINDS.index(rest[0].decode())] if rest else "close"
+    return key[8:].decode(), Due(int(deadline), kind, int(version))

@@ -13,7 +13,19 @@ Check = Callable[[Any, str], None]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 STATUSES = ("pending_l1", "pending_l2", "pending_l3", "approved", "finalized", "rejected", "closed", "withdrawn")
-ACTIONS = ("submit", "approve", "reject", "rollback", "withdraw", "reassign", "comment", "finalize", "close")
+ACTIONS = (
+    "submit",
+    "approve",
+    "reject",
+    "rollback",
+    "withdraw",
+    "reassign",
+    "comment",
+    "finalize",
+    "close",
+    "remind",
+    "escalate",
+)
 LEVELS = ("L1", "L2", "L3")
 
 
@@ -87,9 +99,12 @@ def flag(value: Any, at: str) -> None:
 
 money = exactly({"amount": matching(r"(0|[1-9][0-9]*)(\.[0-9]{1,4})?"), "currency": matching(r"[A-Z]{3}")})
 vote = exactly(
-    {"approver_id": text, "decision": one_of("approve", "reject"), "at": time, "comment": nullable(any_text)}
+    {"approver_id": text, "decision": one_of("approve", "reject"), "at": time, "comment": nullable(any_text)},
+    {"delegate_id": text},
 )
-route_level = exactly({"level": level, "quorum": number(1), "approvers": many(text, 1), "votes": many(vote)})
+route_level = exactly(
+    {"level": level, "quorum": number(1), "approvers": many(text, 1), "votes": many(vote)}, {"escalated": many(text, 1)}
+)
 _request = exactly(
     {
         "id": uuid, "version": number(1), "status": one_of(*STATUSES), "title": text, "description": nullable(any_text),
@@ -131,12 +146,18 @@ assignment = exactly(
         "region": nullable(text), "version": number(1),
     }
 )  # fmt: skip
+delegation = exactly(
+    {
+        "id": text, "delegator_id": text, "delegate_id": text, "from": time, "until": time, "version": number(1),
+    }
+)  # fmt: skip
 rules = exactly({"version": number(1), "author_id": text, "at": time, "comment": nullable(any_text), "yaml": text})
 status_item = exactly(
     {
         "version": number(1), "status": one_of(*STATUSES), "at": time, "actor_id": text, "action": one_of(*ACTIONS),
         "level": nullable(level), "comment": nullable(any_text),
-    }
+    },
+    {"on_behalf_of": text},
 )  # fmt: skip
 decision = exactly(
     {

@@ -60,8 +60,9 @@ write_personal AS (
   ON CONFLICT (entity, seq) DO NOTHING
 ),
 write_history AS (
-  INSERT INTO requests.history (request_id, version, status, at, actor_id, action, level, comment)
-  SELECT request_id::uuid, version, status_after, at::timestamptz, actor_id, action, level, comment
+  INSERT INTO requests.history (request_id, version, status, at, actor_id, action, level, comment, on_behalf_of)
+  SELECT request_id::uuid, version, status_after, at::timestamptz, actor_id, action, level, comment,
+    CASE WHEN action IN ('approve', 'reject') THEN event::json ->> 'on_behalf_of' END
   FROM b WHERE is_event AND EXISTS (SELECT FROM fine)
   ON CONFLICT (request_id, version) DO NOTHING
 ),

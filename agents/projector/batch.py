@@ -13,9 +13,11 @@ from agents.projector.record import Poison, is_uuid, parse
 from schemas.audit import canonical
 
 #: Actions after which every vote that stood before still stands; after any other the rest is deleted.
-_KEEPS_VOTES = frozenset({"submit", "approve", "reject", "comment", "withdraw", "finalize", "close"})
+_KEEPS_VOTES = frozenset(
+    {"submit", "approve", "reject", "comment", "withdraw", "finalize", "close", "remind", "escalate"}
+)
 #: Actions that can put somebody new on a request.
-_NAMES_APPROVERS = frozenset({"submit", "reassign"})
+_NAMES_APPROVERS = frozenset({"submit", "reassign", "escalate"})
 _DECISIONS = {"approve": "approve", "reject": "reject"}
 #: A command id that was used again with another content says nothing about the command that had it first.
 _REUSED = "idempotency-key-reused"
@@ -186,6 +188,17 @@ class Batch:
             earlier = request.votes.get((record["level"], record["actor_id"]))
             if earlier is None or earlier[2] < version:
                 request.votes[(record["level"], record["actor_id"])] = (decision, record["at"], version)
+                for approver in _deciders(level):
+                    request.approvers[approver] = None
+        decision = _DECISIONS.get(action)
+        if decision is not None:
+            actor = record["actor_id"]
+            owner = (record["event"] or {}).get("on_behalf_of") or actor
+            if owner != actor:
+                request.approvers[actor] = None  # a delegate who voted has a part from then on
+            before = request.votes.get((record["level"], owner))
+            if before is None or before[2] < version:
+                request.votes[(record["level"], owner)] = (decision, record["at"], version)
 
     def _command(self, id_: str, record: dict[str, Any], request_id: str | None) -> None:
         row = (id_, record["actor_id"], request_id, record["outcome"], record["code"], record["version"])
@@ -260,6 +273,23 @@ def _transpose(rows: list[tuple[Any, ...]], width: int) -> list[Any]:
 def _array(items: list[str]) -> str:
     """A PostgreSQL array literal; roles are single words."""
     return "{" + ",".join(f'"{item}"' for item in items) + "}" if items else "{}"
+
+
+def _waiting(document: dict[str, Any]) -> set[str]:
+    """Whose vote is open now: all who may decide at the open level, less those who have voted on it."""
+    current = document["current_level"]
+    if current is None:
+        return set()
+    for level in document["route"]["levels"]:
+        if level["level"] == current:
+            return set(_deciders(level)) - {vote["approver_id"] for vote in level["votes"]}
+    return set()
+
+
+def _deciders(level: dict[str, Any]) -> list[str]:
+    """The pool of a level, and those to whom it was escalated."""
+    found: list[str] = [*level["approvers"], *level.get("escalated", ())]
+    return found
 
 
 def _standing(document: dict[str, Any]) -> dict[tuple[str, str], str]:

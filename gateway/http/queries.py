@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,6 +14,7 @@ from gateway.http.problems import invalid_at, malformed
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"[0-9]{1,16}")
 # Space for the T is RFC 3339's own choice; space for the plus is what a form decoder makes of an unescaped one.
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+\- ])(\d\d:\d\d))")
@@ -55,16 +56,30 @@ def moment(found: dict[str, str], name: str) -> datetime | None:
     text = found.get(name)
     if text is None:
         return None
+    moment = instant(text)
+    if moment is None:
+        raise invalid_at(f"/query/{name}", "must be a time such as 2026-11-22T09:30:00.000Z")
+    return moment
+
+
+def instant(text: str) -> datetime | None:
+    """A time in RFC 3339, in UTC; None for what is none."""
     match = _TIME.fullmatch(text) if text.isascii() else None
+    if match is None:
+        return None
     try:
-        if match is None:
-            raise ValueError(text)
         day, time, fraction, zulu, sign, offset = match.groups()
         zone = "+00:00" if zulu else f"{'-' if sign == '-' else '+'}{offset}"
         micros = ((fraction or "") + "000000")[:6]
         return datetime.fromisoformat(f"{day}T{time}.{micros}{zone}").astimezone(UTC)
     except (ValueError, OverflowError):
-        raise invalid_at(f"/query/{name}", "must be a time such as 2026-11-22T09:30:00.000Z") from None
+        return None
+
+
+def time_of(text: str) -> int | None:
+    """A time in RFC 3339 as milliseconds since 1970, what is below one left off; None for what is none."""
+    found = instant(text)
+    return None if found is None else (found - _EPOCH) // timedelta(milliseconds=1)
 
 
 def matching(found: dict[str, str], name: str, pattern: re.Pattern[str], wanted: str) -> str | None:

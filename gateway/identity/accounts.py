@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from gateway.identity.principals import principals
 from gateway.sql import accounts
 from gateway.sql.database import Database
 from schemas.catalog import Catalog
@@ -66,6 +67,10 @@ class Accounts:
         newer = user if user.version >= stored.version else stored
         roles = tuple(role for role in newer.roles if role in user.roles and role in stored.roles)
         return newer.model_copy(update={"active": user.active and stored.active, "roles": roles})
+
+    def delegators_of(self, user_id: str) -> tuple[str, ...]:
+        """Those whose delegate this person is now."""
+        return principals(self._catalog, user_id, int(time.time() * 1000))[1:]
 
     async def _confirm(self) -> None:
         seen = True

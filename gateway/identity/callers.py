@@ -23,16 +23,25 @@ SEES_ALL = frozenset({"admin", "auditor"})
 class Caller:
     """A signed-in person. `roles` are those that both the token and the account have now, `granted` the token's, which is good
     until `expires`, in seconds since 1970."""
+    """A signed-in person. `roles` are those that both the token and the account have now; `stands_for` those whose delegate they
+    are now, as a manager.
+    """
 
     user: User
     roles: frozenset[str]
     session_id: str
     granted: frozenset[str] = frozenset()
     expires: float = 0.0
+    stands_for: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
         return self.user.id
+
+    @property
+    def principals(self) -> tuple[str, ...]:
+        """As whom they look and decide: themself, and those for whom they stand in."""
+        return (self.id, *self.stands_for)
 
     @property
     def sees_all(self) -> bool:
@@ -85,6 +94,8 @@ class Callers:
             raise unauthenticated()
         roles = claims.roles.intersection(user.roles)
         return Caller(user, roles, claims.session_id, claims.roles, claims.expires), proof
+        stands_for = self._accounts.delegators_of(user.id) if "manager" in roles else ()
+        return Caller(user, roles, claims.session_id, stands_for), proof
 
     async def _verify(self, token: bytes) -> Claims:
         try:

@@ -26,17 +26,23 @@ class Money(Shape):
 
 
 class Vote(Shape):
+    """`delegate_id`: who gave it in the approver's stead, if somebody did; otherwise the field is not there."""
+
     approver_id: Id
     decision: Literal["approve", "reject"]
     at: Time
     comment: str | None
+    delegate_id: Id | None = None
 
 
 class RouteLevel(Shape):
+    """`escalated`: who may decide besides the approvers, once they had too long; otherwise the field is not there."""
+
     level: LevelName
     quorum: Annotated[int, Field(ge=1)]
     approvers: list[Id]
     votes: list[Vote]
+    escalated: list[Id] | None = None
 
 
 class Route(Shape):
@@ -69,15 +75,28 @@ class Request(Shape):
 
 
 class StatusItem(Shape):
-    """One event of a request."""
+    """One event of a request. `on_behalf_of`: whose vote the actor gave as their delegate; otherwise the field is not there."""
 
     version: Annotated[int, Field(ge=1)]
     status: Status
     at: Time
     actor_id: Id
-    action: Literal["submit", "approve", "reject", "rollback", "withdraw", "reassign", "comment", "finalize", "close"]
+    action: Literal[
+        "submit",
+        "approve",
+        "reject",
+        "rollback",
+        "withdraw",
+        "reassign",
+        "comment",
+        "finalize",
+        "close",
+        "remind",
+        "escalate",
+    ]
     level: LevelName | None
     comment: str | None
+    on_behalf_of: Id | None = None
 
 
 class Gone(Shape):
@@ -266,6 +285,17 @@ class Import(Shape):
     changed: Annotated[int, Field(ge=0)]
     unchanged: Annotated[int, Field(ge=0)]
     rows: Annotated[int, Field(ge=0)]
+class Delegation(Shape):
+    """From `from` until before `until` the delegate may vote wherever the delegator may."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    id: Id
+    delegator_id: Id
+    delegate_id: Id
+    from_: Annotated[Time, Field(alias="from")]
+    until: Time
+    version: int
 
 
 class RulesVersion(Shape):

@@ -62,10 +62,10 @@ async def rollback(call: Call) -> Answer:
 
 @group.endpoint("GET", "/approvals/incoming", MANAGER, {200: answers.Page[answers.Request]}, query=(LIMIT, CURSOR))
 async def incoming(call: Call) -> Answer:
-    """Requests that wait for the caller's vote, newest first."""
+    """Requests that wait for the caller's vote, or for that of somebody whose delegate they are, newest first."""
     caller = call.caller
     page = Page.of(call, query(call), user_id=caller.id, endpoint="approvals/incoming", length=2)
-    rows = await requests.waiting_for(call.services.database, caller.id, page_position(page.after), page.limit)
+    rows = await requests.waiting_for(call.services.database, caller, page_position(page.after), page.limit)
     return requests_answer(page, rows)
 
 

@@ -117,6 +117,13 @@ async def one(call: Call) -> Answer:
     return Answer(row["document"].encode(), headers=(etag(row["version"]),))
 
 
+def _status_item(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as answered: `on_behalf_of` only where a delegate acted."""
+    if row["on_behalf_of"] is None:
+        del row["on_behalf_of"]
+    return {**row, "at": rfc3339_of(row["at"])}
+
+
 @group.endpoint(
     "GET", "/requests/{id}/status", SIGNED_IN, {200: answers.Page[answers.StatusItem]}, query=(LIMIT, CURSOR)
 )
@@ -129,5 +136,5 @@ async def status_history(call: Call) -> Answer:
     after = 0 if page.after is None else page.after[0]
     rows = await history.of_request(call.services.database, request_id, after, page.limit)
     shown = rows[: page.limit]
-    items = [{**row, "at": rfc3339_of(row["at"])} for row in map(dict, shown)]
+    items = [_status_item(dict(row)) for row in shown]
     return page_of(items, page.next(rows, [shown[-1]["version"]] if shown else None))

@@ -7,7 +7,7 @@ from datetime import datetime
 from gateway.sql.database import Database, Row
 
 _STATUS = """
-SELECT version, status, at, actor_id, action, level, comment FROM requests.history
+SELECT version, status, at, actor_id, action, level, comment, on_behalf_of FROM requests.history
 WHERE request_id = $1::uuid AND version > $2 ORDER BY version LIMIT $3"""
 
 _FIRST_DECISIONS = """

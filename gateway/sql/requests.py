@@ -8,9 +8,9 @@ from typing import Any
 from gateway.identity.callers import Caller
 from gateway.sql.database import Database, Row
 
-#: $2: the caller sees all; $3: the caller; $4: the caller is a manager.
+#: $2: the caller sees all; $3: the caller; $4: the caller is a manager; $5: the caller, and whose delegate they are.
 _VISIBLE = """($2 OR r.requester_id = $3 OR ($4 AND EXISTS (
-  SELECT FROM requests.participants p WHERE p.request_id = r.id AND p.approver_id = $3)))"""
+  SELECT FROM requests.participants p WHERE p.request_id = r.id AND p.approver_id = ANY($5))))"""
 _ONE = f"SELECT r.version, r.document FROM requests.requests r WHERE r.id = $1::uuid AND {_VISIBLE}"  # noqa: S608 - constants
 _OWN = "SELECT EXISTS (SELECT FROM requests.requests WHERE id = $1::uuid AND requester_id = $2)"
 
@@ -18,10 +18,14 @@ _COLUMNS = "SELECT r.id::text AS id, r.created_at, r.document FROM requests.requ
 _JOINED = """SELECT r.id::text AS id, r.created_at, r.document
 FROM requests.participants p JOIN requests.requests r ON r.id = p.request_id"""
 
+_BY_PARTICIPANT = "p.created_at DESC, p.request_id DESC"
+
 
 async def find(database: Database, request_id: str, caller: Caller) -> Row | None:
     """`version` and `document` of a request that the caller may see."""
-    return await database.row(_ONE, request_id, caller.sees_all, caller.id, "manager" in caller.roles)
+    return await database.row(
+        _ONE, request_id, caller.sees_all, caller.id, "manager" in caller.roles, list(caller.principals)
+    )
 
 
 async def is_own(database: Database, request_id: str, user_id: str) -> bool:
@@ -67,7 +71,8 @@ async def page(
 ) -> list[Row]:
     """`id`, `created_at` and `document`, newest first, one more than `limit` when there are more.
 
-    Admins and auditors get all; everybody else their own and, as a manager, those they are or were on.
+    Admins and auditors get all; everybody else their own and, as a manager, those that they, or whose delegate they are, are or
+    were on.
     """
     select = _Select()
     own = select.after(after, "r.created_at", "r.id") + select.conditions(status, category_id, since)
@@ -76,21 +81,40 @@ async def page(
     user = select.bind(caller.id, "text")
     parts = [_ordered(_COLUMNS, [f"r.requester_id = {user}", *own], limit)]
     if "manager" in caller.roles:
-        joined = [f"p.approver_id = {user}", *select.after(after, "p.created_at", "p.request_id")]
-        joined += select.conditions(status, category_id, since)
+        joined = select.after(after, "p.created_at", "p.request_id") + select.conditions(status, category_id, since)
         joined.append(f"r.requester_id <> {user}")
-        parts.append(_ordered(_JOINED, joined, limit, "p.created_at DESC, p.request_id DESC"))
-        union = " UNION ALL ".join(f"({part})" for part in parts)
-        parts = [f"SELECT * FROM ({union}) u ORDER BY u.created_at DESC, u.id DESC LIMIT {limit + 1}"]  # noqa: S608
-    return await database.rows(parts[0], *select.values)
+        parts += [
+            _ordered(_JOINED, [f"p.approver_id = {person}", *joined], limit, _BY_PARTICIPANT)
+            for person in (user, *(select.bind(one, "text") for one in caller.stands_for))
+        ]
+    return await database.rows(_together(parts, limit, distinct=bool(caller.stands_for)), *select.values)
 
 
-async def waiting_for(database: Database, user_id: str, after: tuple[datetime, str] | None, limit: int) -> list[Row]:
-    """A page of the pending requests whose open level waits for this approver's vote."""
+#: Of a request that waits for a delegator: it is not the delegate's own, nor has the delegate voted on it.
+_FREE_TO_VOTE = """r.requester_id <> {0} AND NOT EXISTS (
+  SELECT FROM requests.votes v JOIN requests.history h ON h.request_id = v.request_id AND h.version = v.version
+  WHERE v.request_id = p.request_id AND {0} IN (v.approver_id, h.actor_id))"""
+
+
+async def waiting_for(database: Database, caller: Caller, after: tuple[datetime, str] | None, limit: int) -> list[Row]:
+    """A page of the pending requests whose open level waits for the caller's vote, in their own name or as a delegate."""
     select = _Select()
-    where = [f"p.approver_id = {select.bind(user_id, 'text')}", "p.waiting"]
-    where += select.after(after, "p.created_at", "p.request_id")
-    return await database.rows(_ordered(_JOINED, where, limit, "p.created_at DESC, p.request_id DESC"), *select.values)
+    user = select.bind(caller.id, "text")
+    later = select.after(after, "p.created_at", "p.request_id")
+    parts = [_ordered(_JOINED, [f"p.approver_id = {user}", "p.waiting", *later], limit, _BY_PARTICIPANT)]
+    for person in caller.stands_for:
+        where = [f"p.approver_id = {select.bind(person, 'text')}", "p.waiting", *later, _FREE_TO_VOTE.format(user)]
+        parts.append(_ordered(_JOINED, where, limit, _BY_PARTICIPANT))
+    return await database.rows(_together(parts, limit, distinct=bool(caller.stands_for)), *select.values)
+
+
+def _together(parts: list[str], limit: int, *, distinct: bool) -> str:
+    """One page of several, each in order and cut at the limit. `distinct`: a request may be on more than one of them."""
+    if len(parts) == 1:
+        return parts[0]
+    union = " UNION ALL ".join(f"({part})" for part in parts)
+    once = "DISTINCT ON (u.created_at, u.id) " if distinct else ""
+    return f"SELECT {once}* FROM ({union}) u ORDER BY u.created_at DESC, u.id DESC LIMIT {limit + 1}"  # noqa: S608
 
 
 def _ordered(columns: str, where: list[str], limit: int, order: str = "r.created_at DESC, r.id DESC") -> str:

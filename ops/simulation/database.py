@@ -110,11 +110,13 @@ class MemoryDatabase:
             "actor_id": found[0],
         }
 
-    def _request(self, id_: str, sees_all: bool, user_id: str, is_manager: bool) -> dict[str, Any] | None:
+    def _request(
+        self, id_: str, sees_all: bool, user_id: str, is_manager: bool, principals: list[str]
+    ) -> dict[str, Any] | None:
         found = self.tables.requests.get(id_)
         if found is None:
             return None
-        involved = is_manager and (id_, user_id) in self.tables.participants
+        involved = is_manager and any((id_, one) in self.tables.participants for one in principals)
         visible = sees_all or found[2] == user_id or involved
         return {"version": found[0], "document": found[7]} if visible else None
 

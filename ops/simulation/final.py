@@ -18,7 +18,7 @@ from ops.simulation.replay import Replay
 from ops.simulation.shards import PARTITIONS
 from ops.simulation.watch import Watch
 from schemas import topics
-from schemas.commands import CloseWindow
+from schemas.commands import TIMED
 from schemas.envelope import derived_id
 from schemas.reference import REFERENCE_COMMANDS
 from tables.record import Record
@@ -37,9 +37,10 @@ def check_stores(cluster: Cluster) -> None:
         written = {key: value for key, value in latest.items() if value is not None}
         holds(store.data == written, "a local store differs from its changelog", task.key, task.process.name)
         for key, data in store.scan():
-            due = Record.decode(data).closes_at
+            due = Record.decode(data).due
             if due is not None:
-                holds(windows.get(window_key(due, key.decode())) is not None, "an open window is not indexed", key, due)
+                entry = windows.get(window_key(due.at, key.decode()))
+                holds(entry is not None, "what time will do is not indexed", key, due)
 
 
 def check_windows(read_side: ReadSide, now: int) -> None:
@@ -63,7 +64,7 @@ def check_outcomes(broker: Broker, watch: Watch) -> None:
                 holds(place in watch.dead, "a record that cannot be processed left no dead letter", place)
                 continue
             command = parse(_incoming(partition, row))
-            if isinstance(command, CloseWindow):
+            if isinstance(command, TIMED):
                 continue
             id_, hash_ = command.command_id, payload_hash(command)
             if id_ in forgotten:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 Row = tuple[Any, ...]
 #: Widths of the statement's parameter groups, in its order.
 WIDTHS = (3, 27, 3, 12, 4, 6, 6, 7, 9, 2, 4)
@@ -94,7 +96,7 @@ class Tables:
             if row[24] is not None:
                 self.personal.setdefault(key, (row[23], row[24]))
             if row[26]:
-                self.history.setdefault((row[3], row[4]), (row[14], row[10], row[6], row[8], row[9], row[25]))
+                self.history.setdefault((row[3], row[4]), (*(row[at] for at in (14, 10, 6, 8, 9, 25)), _owner(row)))
 
     def _write_concerns(self, events: list[Row]) -> None:
         """Before the requests: what is new to them is told by the versions before this batch."""
@@ -153,6 +155,12 @@ class Tables:
                 self.entities.pop((kind, id_), None)
             else:
                 self.entities[kind, id_] = (version, document)
+
+
+def _owner(row: Row) -> str | None:
+    """Whose vote a delegate gave."""
+    owner: str | None = orjson.loads(row[20]).get("on_behalf_of") if row[8] in ("approve", "reject") else None
+    return owner
 
 
 def groups(columns: list[list[Any]]) -> Iterator[list[Row]]:

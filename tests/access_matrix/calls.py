@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.reference_files.sheets import SHEETS
@@ -38,6 +40,8 @@ BODIES: dict[str, Callable[[], Any]] = {
         "region": uuid.uuid4().hex,
     },
     **{f"PUT /import/{plural}": lambda: b"id\n" for plural in SHEETS},
+    # Without a delegator it is one's own, so an administrator who is no manager must name one.
+    "POST /delegations": lambda: delegation("second.apac"),
     "POST /auth/login": lambda: {"email": "sam.sales@athena.test", "password": PASSWORD},
     "POST /auth/refresh": lambda: {"refresh_token": "nobody-has-this-one"},
     "POST /auth/oidc/start": lambda: {"code_challenge": "c" * 43},
@@ -57,6 +61,16 @@ WORDS: dict[str, tuple[int, str | None]] = {
 CODES = {401: "unauthenticated", 403: "forbidden", 404: "not-found"}
 
 
+def delegation(delegate: str) -> dict[str, str]:
+    """The body of a delegation, for an hour of its own in the years to come."""
+    begins = datetime(2100, 1, 1, tzinfo=UTC) + timedelta(hours=secrets.randbelow(20_000_000))
+    return {
+        "delegate_id": delegate,
+        "from": begins.isoformat(),
+        "until": (begins + timedelta(hours=1)).isoformat(),
+    }
+
+
 def object_id(house: House, method: str, path: str, name: str) -> str:
     """Id of the object for one call: a fresh one where the call would change it."""
     if name == "missing":
@@ -71,6 +85,11 @@ def object_id(house: House, method: str, path: str, name: str) -> str:
         return house.assignment() if path.startswith("/assignments/") else name
     if path.startswith("/commands/"):
         return house.command_of_sam()
+    if path.startswith("/delegations/"):
+        assert name == "l1's"
+        made = house.call("l1", "POST", "/delegations", json=delegation("second.apac"))
+        assert made.status_code == 201, made.text
+        return str(made.json()["id"])
     assert name in OWNERS, name
     if path.startswith("/auth/sessions/"):
         return house.session_of(OWNERS[name])

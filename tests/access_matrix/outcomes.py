@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import uuid
 from typing import Any, get_args
 
@@ -15,7 +16,7 @@ from ops.seed import rules_text
 from schemas import topics
 from schemas.commands import COMMANDS, CommandBase
 from schemas.reference import REFERENCE_COMMANDS, PutEntity, RemoveEntity
-from tests.access_matrix.calls import MISSING
+from tests.access_matrix.calls import MISSING, object_id
 from tests.access_matrix.house import FIRST_APPROVER, OWNERS, PEOPLE, House
 from tests.access_matrix.table import Line
 from tests.client import ROUTE_ALL, submission
@@ -70,7 +71,7 @@ def _command(house: House, line: Line, actor: str) -> tuple[str, str, dict[str, 
     name = line.what[0]
     facts = {"command_id": str(uuid.uuid4()), "actor_id": actor, "correlation_id": str(uuid.uuid4())}
     if "Entity" in name:
-        return _reference(name, line.object, facts)
+        return _reference(house, name, line.object, facts)
     if name == "SubmitRequest":
         request_id = str(uuid.uuid4())
         body = facts | submission(**ROUTE_ALL) | {"request_id": request_id, "type": name}
@@ -89,7 +90,7 @@ def _fresh(house: House, command: str, name: str) -> str:
     return str(request["id"])
 
 
-def _reference(name: str, kind: str, facts: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+def _reference(house: House, name: str, kind: str, facts: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     id_ = f"matrix-{uuid.uuid4().hex[:12]}"
     bodies: dict[str, dict[str, Any]] = {
         "user": {"email": f"{id_}@athena.test", "name": "N", "roles": [], "department_id": "hq"},
@@ -98,19 +99,27 @@ def _reference(name: str, kind: str, facts: dict[str, Any]) -> tuple[str, str, d
         "reason": {"text": "R"},
         "assignment": {"category_id": "training", "level": "L3", "approver_id": "l3", "region": id_},
         "rules": {"yaml": rules_text()},
+        "delegation": delegation_of_l1(),
     }
     if name == "PutEntity":
         id_ = "rules" if kind == "rules" else id_
         body = facts | {"type": name, "entity_id": id_, "body": {"kind": kind} | bodies[kind]}
     else:
-        body = facts | {
-            "type": name,
-            "kind": kind,
-            "entity_id": {"user": "sue.sales", "category": "meals"}.get(kind, "training-l2-l2b"),
-        }
+        known = {"user": "sue.sales", "category": "meals", "assignment": "training-l2-l2b"}
+        if kind == "delegation":
+            known[kind] = object_id(house, "DELETE", "/delegations/{id}", "l1's")
+        body = facts | {"type": name, "kind": kind, "entity_id": known[kind]}
     command = REFERENCE_COMMANDS.validate_json(orjson.dumps(body))
     assert isinstance(command, PutEntity | RemoveEntity)
     return topics.REFERENCE_COMMANDS, f"{kind}:{body['entity_id']}", body
+
+
+def delegation_of_l1() -> dict[str, Any]:
+    """For an hour of its own in the years to come."""
+    begins = 4_102_444_800_000 + secrets.randbelow(20_000_000) * 3_600_000
+    return {
+        "delegator_id": PEOPLE["l1"], "delegate_id": "second.apac", "from_ms": begins, "until_ms": begins + 3_600_000
+    }  # fmt: skip
 
 
 async def _outcomes(kafka: Kafka, sent: list[tuple[str, bytes, bytes]], waiting: set[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from agents.requests import REQUESTS, WINDOWS
 from agents.runner import Arrived, ShardRunner
 from agents.sweep import WindowSweep
 from schemas import topics
+from schemas.deadlines import Due
 from tables.windows import read_entry, window_key, window_value
 from tests.unit.agents.harness import PARTITION, MemoryStore, Worker, incoming, of_topic
 from tests.unit.core import organisation as org
@@ -429,8 +431,8 @@ def test_left_over_entries_close_nothing_and_go_away() -> None:
     worker.send(rollback("ann", request_id=name), 5)
     worker.send(approve("bob", request_id=name), 12 * HOUR)
     windows = worker.stores[WINDOWS]
-    windows.put_local(window_key(START + 24 * HOUR, name), window_value(START + 24 * HOUR, 2))
-    windows.put_local(window_key(START, "gone"), window_value(START, 2))
+    windows.put_local(window_key(START + 24 * HOUR, name), window_value(Due(START + 24 * HOUR, "close", 2)))
+    windows.put_local(window_key(START, "gone"), window_value(Due(START, "close", 2)))
     sweep = a_sweep(worker)
     assert sweep.due(START + 24 * HOUR) == []
     assert len(windows.rows) == 1
@@ -498,9 +500,9 @@ def test_windows_that_are_not_due_yet_do_not_hide_those_that_are(monkeypatch: py
     late = worker.stores[WINDOWS].rows
     last = max(late)
     request_id = last[8:].decode()
-    sweep, due = a_sweep(worker), worker.record(request_id).closes_at
+    sweep, due = a_sweep(worker), worker.record(request_id).due
     assert due is not None
-    sent = [one for _ in range(12) for one in sweep.due(due) if one.key == last[8:]]
+    sent = [one for _ in range(12) for one in sweep.due(due.at) if one.key == last[8:]]
     assert len(sent) == 1
 
 
@@ -522,7 +524,9 @@ def test_the_rebuild_enters_what_is_so_now_not_what_its_scan_saw() -> None:
     assert set(rows) == set(entries), "one for each open window and none for the one that was taken back"
     (moved_key,) = {key for key in rows if key.endswith(moved.encode())}
     assert rows[moved_key] == entries[moved_key], "the entry of the newer decision, with its version, stays"
-    assert read_entry(old_key, rows[old_key])[1] == worker.record(kept).closes_at
+    due = worker.record(kept).due
+    assert due is not None
+    assert read_entry(old_key, rows[old_key])[1] == replace(due, version=0)
 
 
 def test_the_rebuild_lets_others_work_and_misses_nothing_that_is_decided_meanwhile(
@@ -547,7 +551,7 @@ def test_the_rebuild_lets_others_work_and_misses_nothing_that_is_decided_meanwhi
         if state is not None and state.standing:
             worker.send(rollback("ann", request_id=name), 100 * slices)
     assert slices >= 13
-    open_now = {name for name in names if worker.record(name).closes_at is not None}
+    open_now = {name for name in names if worker.record(name).due is not None}
     assert 0 < len(open_now) < 40
     assert {key[8:].decode() for key in worker.stores[WINDOWS].rows} == open_now
     timed = list(a_sweep(worker, clock).rebuild())

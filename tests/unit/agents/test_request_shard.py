@@ -19,7 +19,7 @@ from schemas.codes import Code
 from schemas.commands import CommandBase
 from schemas.envelope import header
 from schemas.outcomes import ANSWERS
-from tables.record import REMEMBERED_REFUSALS
+from tables.record import FORMAT, REMEMBERED_REFUSALS
 from tests.unit.agents.harness import (
     PARTITION,
     Worker,
@@ -478,7 +478,7 @@ def test_a_record_of_a_newer_program_ends_the_process() -> None:
     worker = Worker()
     worker.send(submit())
     key = REQUEST_ID.encode()
-    worker.stores[REQUESTS].rows[key] = b"\x03" + worker.stores[REQUESTS].rows[key][1:]
+    worker.stores[REQUESTS].rows[key] = bytes((FORMAT + 1,)) + worker.stores[REQUESTS].rows[key][1:]
     worker.restart()
     with pytest.raises(ValueError, match="format"):
         worker.send(approve("ann"))

@@ -7,9 +7,10 @@ from typing import Any
 from rules.decide import Decision, decide
 from schemas.commands import CommandBase
 from schemas.events import AnyEvent
+from schemas.reference import Delegation
 from schemas.state import RequestState
 from tables.evolve import evolve
-from tests.unit.core.organisation import REQUEST_ID, START, Context, approve, catalog, fixed_rules, submit, user
+from tests.unit.core.organisation import HOUR, REQUEST_ID, START, Context, approve, catalog, fixed_rules, submit, user
 
 
 class Story:
@@ -47,3 +48,17 @@ def filed(**rules: Any) -> Story:
 
 def approved() -> Story:
     return filed().does(approve("ann"), approve("cid"), approve("eve"))
+
+
+def standing_in(story: Story, delegator: str, delegate: str, begins: int = 0, ends: int = 48 * HOUR) -> Story:
+    """With a delegation between START + `begins` and START + `ends` ms."""
+    held = story.context.catalog
+    if delegate not in held.users:
+        held.put(user(delegate, "manager"))
+    id_ = f"{delegator}-{delegate}-{begins}"
+    held.put(
+        Delegation(
+            id=id_, version=1, delegator_id=delegator, delegate_id=delegate, from_ms=START + begins, until_ms=START + ends
+        )
+    )  # fmt: skip
+    return story

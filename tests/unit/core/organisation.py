@@ -17,8 +17,10 @@ from schemas.commands import (
     Approve,
     CloseWindow,
     Comment,
+    Escalate,
     Reassign,
     Reject,
+    Remind,
     Rollback,
     SubmitRequest,
     Withdraw,
@@ -54,11 +56,22 @@ def fixed_rules(
     window_ms: int = 24 * HOUR,
     fx: Mapping[str, str] | None = None,
     base: str = "USD",
+    remind_after: int | None = None,
+    escalate_after: int | None = None,
 ) -> FixedRules:
     rates = {code: Decimal(rate) for code, rate in (fx or {"EUR": "1.0850", "JPY": "0.0067"}).items()}
     default = Rule(id="default", when=When(), levels=tuple(levels), quorum=dict(quorum or {}))
     return FixedRules(
-        RulesFile(schema=1, base_currency=base, rollback_window_ms=window_ms, fx=rates, rules=(), default=default)
+        RulesFile(
+            schema=1,
+            base_currency=base,
+            rollback_window_ms=window_ms,
+            fx=rates,
+            rules=(),
+            default=default,
+            remind_after_ms=remind_after,
+            escalate_after_ms=escalate_after,
+        )
     )
 
 
@@ -163,3 +176,11 @@ def reassign(level: Level, actor: str = "root", **fields: Any) -> Reassign:
 
 def close(decision_version: int, actor: str = "system", **fields: Any) -> CloseWindow:
     return CloseWindow(**facts(actor, {"decision_version": decision_version} | fields))
+
+
+def remind(opened_version: int, actor: str = "system", **fields: Any) -> Remind:
+    return Remind(**facts(actor, {"opened_version": opened_version} | fields))
+
+
+def escalate(opened_version: int, actor: str = "system", **fields: Any) -> Escalate:
+    return Escalate(**facts(actor, {"opened_version": opened_version} | fields))

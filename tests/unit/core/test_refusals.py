@@ -193,6 +193,7 @@ def test_every_code_of_the_domain_is_met() -> None:
     elsewhere = {  # reference data; the record of known commands; dead letters; the test of its own below
         Code.PRECONDITION_FAILED, Code.EMAIL_TAKEN, Code.LAST_ADMIN, Code.RULES_INVALID, Code.ENTITY_EXISTS,
         Code.IDEMPOTENCY_KEY_REUSED, Code.FAILED, Code.TOO_MANY_EVENTS, Code.APPROVER_INACTIVE,
+        Code.DELEGATION_OVER, Code.DELEGATION_OVERLAPS, Code.TOO_MANY_DELEGATIONS,
     }  # fmt: skip
     assert {one.code for one in ROWS} == set(Code) - elsewhere
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(HERE.parents[3]))
 from schemas.events import written  # noqa: E402
 from schemas.view import request_view  # noqa: E402
 from tests.unit.core import organisation as org  # noqa: E402
-from tests.unit.core.core_stories import Story, approved, filed  # noqa: E402
+from tests.unit.core.core_stories import Story, approved, filed, standing_in  # noqa: E402
 
 
 def stories() -> dict[str, Story]:
@@ -24,6 +24,8 @@ def stories() -> dict[str, Story]:
     hour = org.HOUR
     reassigned = filed(quorum={"L1": "all"}).at(1).does(org.approve("ann", comment="Fine")).without("bob").at(2)
     unstaffed = filed().at(1).without("cid").without("dee")
+    delegated = standing_in(filed(), "ann", "gil")
+    slow = filed(levels=("L1", "L2"), remind_after=hour, escalate_after=2 * hour)
     yen = Story(org.Context(org.catalog(), org.fixed_rules(("L3",))))
     return {
         "finalized": approved().at(24 * hour).does(org.close(4)),
@@ -32,6 +34,9 @@ def stories() -> dict[str, Story]:
         "rolled-back": approved().at(7).does(org.rollback("eve", comment="Wrong"), org.rollback("cid"), org.reject("dee")),
         "reassigned": reassigned.does(org.reassign("L1", "system")),
         "unstaffed": unstaffed.does(org.reassign("L2", "system")),
+        "delegated": delegated.does(org.approve("gil"), org.rollback("gil"), org.reject("gil")).at(24 * hour).does(org.close(4)),
+        "escalated": slow.at(1 * hour).does(org.remind(1)).at(2 * hour).does(org.escalate(1), org.approve("cid"))
+        .at(3 * hour).does(org.remind(4)).at(4 * hour).does(org.escalate(4), org.approve("dee")).at(28 * hour).does(org.close(7)),
         "yen": yen.does(org.submit(amount="125000", currency="JPY", description=None)),
     }  # fmt: skip
 

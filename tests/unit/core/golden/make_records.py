@@ -14,17 +14,29 @@ import orjson
 
 from agents.requests import CHAINS, REQUESTS
 from schemas.events import written
+from schemas.reference import Delegation
 from schemas.view import request_view
 from tables.record import FORMAT, Emission, Record, Refusal
 from tests.unit.agents.harness import Worker
 from tests.unit.core import organisation as org
-from tests.unit.core.organisation import approve, close, comment, reassign, reject, rollback, submit, withdraw
+from tests.unit.core.organisation import (
+    approve,
+    close,
+    comment,
+    escalate,
+    reassign,
+    reject,
+    remind,
+    rollback,
+    submit,
+    withdraw,
+)  # fmt: skip
 
 _ids = (str(uuid.UUID(int=number + (4 << 76))) for number in count(1))
 
 
 def lives() -> dict[str, Worker]:
-    """Between them: every event type, refusals of both tables, what is settled and what is not."""
+    """Between them: every event type, refusals of both tables, what is settled and what is not, a delegate, an escalation."""
     busy, closed, ended = Worker(), Worker(rules=org.fixed_rules(("L1",))), Worker()
     for ms, command in enumerate(
         (
@@ -46,7 +58,16 @@ def lives() -> dict[str, Worker]:
         worker.send(submit(command_id=next(_ids)))
         worker.send(last, 1)
     closed.send(close(2, command_id=next(_ids)), 25 * org.HOUR)
-    return {"request": busy, "closed": closed, "withdrawn": ended}
+    held = org.catalog()
+    held.put(org.user("gil", "manager"))
+    held.put(Delegation(id="d", version=1, delegator_id="cid", delegate_id="gil", from_ms=org.START, until_ms=2**42))
+    waiting = Worker(held, org.fixed_rules(("L1", "L2"), remind_after=10, escalate_after=20))
+    waiting.send(submit(command_id=next(_ids)))
+    waiting.send(remind(1, command_id=next(_ids)), 10)
+    waiting.send(escalate(1, command_id=next(_ids)), 20)
+    waiting.send(approve("gil", command_id=next(_ids)), 30)
+    waiting.send(remind(4, command_id=next(_ids)), 40)
+    return {"request": busy, "closed": closed, "withdrawn": ended, "waiting": waiting}
 
 
 def sample(data: bytes) -> dict[str, Any]:
@@ -64,7 +85,8 @@ def sample(data: bytes) -> dict[str, Any]:
         "offset": record.offset,
         "seq": record.seq,
         "head": record.head,
-        "closes_at": record.closes_at,
+        "closes_at": None if record.state is None else record.state.closes_at,
+        "due": None if record.due is None else [record.due.at, record.due.kind],
         "view": None if record.state is None else request_view(record.state),
     }
 
