@@ -19,13 +19,21 @@ class Administration:
     """An admin's edits; most deactivated people come back, so that runs do not dry out."""
 
     def __init__(
-        self, broker: Broker, rng: random.Random, new_id: Callable[[], str], away: list[str], faults: Counter[str]
+        self,
+        broker: Broker,
+        rng: random.Random,
+        new_id: Callable[[], str],
+        away: list[str],
+        stand_ins: list[tuple[str, str]],
+        faults: Counter[str],
     ) -> None:
         self._faults = faults
         self._broker = broker
         self._rng = rng
         self._new_id = new_id
         self._away = away
+        self._stand_ins = stand_ins
+        self._delegations: list[str] = []
         self._book: list[dict[str, Any]] = []
 
     def act(self) -> str:
@@ -35,7 +43,9 @@ class Administration:
             self._append(rng.choice(self._book[-4:]))
             self._faults["reference command twice"] += 1
             return "reference retry"
-        if chance < 0.55:
+        if chance < 0.3:
+            return self._delegate()
+        if chance < 0.6:
             if self._away and rng.random() < 0.6:
                 return self._put(self._away.pop(), user_body, active=True)
             name = rng.choice((*MANAGERS[:3], *SALES))
@@ -63,6 +73,28 @@ class Administration:
             }
             self._send({"type": "PutEntity", "entity_id": id_, "body": body})
         return "assignment"
+
+    def _delegate(self) -> str:
+        """Somebody names a delegate for a while, or takes it back; an admin does it for them, or a stranger tries."""
+        rng = self._rng
+        if self._delegations and rng.random() < 0.3:
+            self._faults["delegation ended"] += 1
+            id_ = rng.choice(self._delegations[-4:])
+            self._send({"type": "RemoveEntity", "kind": "delegation", "entity_id": id_})
+            return "delegation ended"
+        delegator, delegate = rng.sample(MANAGERS, 2)
+        id_, now = self._new_id(), self._broker.clock.now
+        begins = now + rng.choice((-1_000, 0, 0, 0, 4_000))
+        body = {
+            "kind": "delegation", "delegator_id": delegator, "delegate_id": delegate, "from_ms": begins,
+            "until_ms": begins + rng.choice((3_000, 20_000, 90_000)),
+        }  # fmt: skip
+        self._faults["delegate named"] += 1
+        self._delegations.append(id_)
+        self._stand_ins.append((delegator, delegate))
+        actor = rng.choice((delegator, delegator, delegator, "adm", rng.choice(MANAGERS)))
+        self._send({"type": "PutEntity", "entity_id": id_, "body": body, "actor_id": actor})
+        return f"{delegate} for {delegator}"
 
     def bring_back(self) -> None:
         """Whoever is away comes back."""

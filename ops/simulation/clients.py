@@ -37,6 +37,8 @@ class Clients:
         self.book: list[dict[str, Any]] = []
         #: Whom the admin has deactivated; they try all the same.
         self.away: list[str] = []
+        #: (delegator, delegate) as they were named, the newest last; some of them hold.
+        self.stand_ins: list[tuple[str, str]] = []
 
     def act(self) -> str:
         """Send one command; its type."""
@@ -90,9 +92,12 @@ class Clients:
         anybody = rng.choice(PEOPLE)
         chance = rng.random()
         if ledger.open_route is not None and chance < 0.62:
-            actor = rng.choice(sorted(ledger.open_route.pool)) if rng.random() < 0.85 else anybody
-            if self.away and self.away[-1] in ledger.open_route.pool and rng.random() < 0.3:
+            actor = rng.choice(sorted(ledger.open_route.deciders)) if rng.random() < 0.85 else anybody
+            if self.away and self.away[-1] in ledger.open_route.deciders and rng.random() < 0.3:
                 actor = self.away[-1]
+            named = [delegate for delegator, delegate in self.stand_ins[-4:] if delegator in ledger.open_route.deciders]
+            if named and rng.random() < 0.4:
+                actor = rng.choice(named)
             if rng.random() < 0.15:
                 return self._send("Reject", ledger.id, actor, {"comment": "no"})
             return self._send("Approve", ledger.id, actor, {"comment": rng.choice((None, "yes"))})

@@ -21,7 +21,7 @@ from ops.simulation.host_world import SimulatedShardLog
 from ops.simulation.stores import FENCE
 from ops.simulation.watch import Watch
 from schemas import topics
-from schemas.commands import CloseWindow
+from schemas.commands import TIMED
 from schemas.reference import REFERENCE_COMMANDS
 from tables.record import Record
 
@@ -75,7 +75,7 @@ class Checks:
             return place in self._watch.dead
         if topic == topics.COMMANDS:
             command = parse(_incoming(partition, row))
-            if isinstance(command, CloseWindow):
+            if isinstance(command, TIMED):
                 return True
             id_ = command.command_id
         elif topic == topics.REFERENCE_COMMANDS:

@@ -84,7 +84,9 @@ class HostRun:
         size = self.rng.choice((2, 2, 3))
         self.workers = [Worker(f"w{number}", self) for number in range(size)]
         self.clients = Clients(self.broker, self.watch, None, self.rng)
-        self.admin = Administration(self.broker, self.rng, self.clients.new_id, self.clients.away, self.faults)
+        self.admin = Administration(
+            self.broker, self.rng, self.clients.new_id, self.clients.away, self.clients.stand_ins, self.faults
+        )
         weighted: list[tuple[float, Callable[[], str]]] = [
             (50, self.clients.act),
             (6, self._rush),

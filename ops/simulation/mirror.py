@@ -91,7 +91,7 @@ class Mirror:
         holds(not gap, "a history has a gap", gap)
         votes = {(id_, level, actor): row[0] == "approve" for (id_, level, actor), row in tables.votes.items()}
         stand = {
-            (one.id, vote.level, vote.actor): vote.approves for one in told.requests.values() for vote in one.votes
+            (one.id, vote.level, vote.owner): vote.approves for one in told.requests.values() for vote in one.votes
         }
         holds(votes == stand, "the read side shows other votes", votes, stand)
         waiting = {key for key, row in tables.participants.items() if row[1]}
@@ -99,7 +99,8 @@ class Mirror:
             (one.id, actor)
             for one in told.requests.values()
             if one.open_route is not None
-            for actor in one.open_route.pool - {vote.actor for vote in one.votes if vote.level == one.open_route.level}
+            for actor in one.open_route.deciders
+            - {vote.owner for vote in one.votes if vote.level == one.open_route.level}
         }
         holds(waiting == open_, "the read side shows other open tasks", waiting ^ open_)
 

@@ -34,6 +34,7 @@ RULES = tuple(
     f"""schema: 1
 base_currency: EUR
 rollback_window: {window}
+{times}
 fx: {{USD: "0.92"}}
 rules:
   - id: small
@@ -43,9 +44,14 @@ rules:
     when: {{amount: {{lt: "1000"}}}}
     levels: [L1, L2]
     quorum: {{{quorum}}}
+    remind_after: 4s
 default: {{id: default, levels: [L1, L2, L3]}}
 """
-    for window, quorum in (("20s", "L1: 2"), ("45s", "L2: all"), ("5s", "L1: any"))
+    for window, quorum, times in (
+        ("20s", "L1: 2", "remind_after: 8s\nescalate_after: 16s"),
+        ("45s", "L2: all", "escalate_after: 30s"),
+        ("5s", "L1: any", "remind_after: 40s"),
+    )
 )
 AMOUNTS = ("50.00", "99.99", "500", "500.5", "20000.00")
 LONGEST_WINDOW_MS = 45_000

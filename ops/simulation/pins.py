@@ -53,6 +53,25 @@ class Pins:
                 actor,
                 sent,
             )
+            owner = event.get("on_behalf_of")
+            if owner is not None:
+                named = self._named(owner, actor, event["at"], seen)
+                holds(named, "a vote for somebody who had not named a delegate for this time", event, sent)
+
+    def _named(self, delegator: str, delegate: str, at: int, seen: int) -> bool:
+        """Whether there was such a delegation at that time, of which the sender did not know that it was ended."""
+        ended = {
+            row.key
+            for row in self._broker.rows(topics.REFERENCE, 0)[:seen]
+            if row.key is not None and row.value is None
+        }
+        return any(
+            one["delegator_id"] == delegator
+            and one["delegate_id"] == delegate
+            and one["from_ms"] <= at < one["until_ms"]
+            for one in self._entities("delegation:", None)
+            if f"delegation:{one['id']}".encode() not in ended
+        )
 
     def _entities(self, prefix: str, end: int | None) -> list[dict[str, Any]]:
         wanted = prefix.encode()

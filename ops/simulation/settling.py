@@ -23,8 +23,7 @@ _ROUND_MS = 250
 
 
 def settle(world: World) -> None:
-    """All work is done, all promises are kept, all windows whose time has come are closed, nobody waits for who left, the read side
-    has it all."""
+    """All work is done, all promises are kept, all that time does is done, nobody waits for who left, the read side has it all."""
     clock = world.broker.clock
     _heal(world)
     clock.now += _UNDER_WAY_MS
@@ -39,6 +38,7 @@ def settle(world: World) -> None:
         _drain(world)
     read_side = world.watch.read_side
     final.check_windows(read_side, clock.now)
+    final.check_waiting(read_side, clock.now)
     check_staffed(world.broker, read_side)
     world.replay.check_complete()
     final.check_stores(world.cluster)

@@ -54,10 +54,12 @@ class Staffed:
         ]
         special = [one for one in named if one["region"] is not None]
         pool = {one["approver_id"] for one in special or named} & self._managers - {ledger.requester}
-        kept = {vote.actor for vote in ledger.votes if vote.level == route.level and vote.actor in pool}
-        elsewhere = {vote.actor for vote in ledger.votes if vote.level != route.level}
+        stay = pool | (route.escalated or set())
+        kept = [vote for vote in ledger.votes if vote.level == route.level and vote.owner in stay]
+        elsewhere = [vote for vote in ledger.votes if vote.level != route.level]
+        used = set().union(*(vote.people for vote in (*kept, *elsewhere)))
         needed = len(pool) if route.rule == "all" else route.quorum
-        return bool(pool) and len(pool - elsewhere - kept) >= needed - len(kept)
+        return bool(pool) and len(pool - used) >= needed - len(kept)
 
 
 def check_staffed(broker: Broker, read_side: ReadSide) -> None:

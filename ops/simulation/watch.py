@@ -32,7 +32,7 @@ class Watch:
     """Looks at every output. `poison` holds the places of records that may become dead letters."""
 
     def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+        self.broker = broker
         self.read_side = _baseline_read_side().copy()
         self.pins = Pins(broker)
         self.poison: set[tuple[str, int, int]] = set()
@@ -77,7 +77,7 @@ class Watch:
             self._state_first(topics.CHAINS_CHANGELOG, partition, entity, record["seq"])
 
     def _state_first(self, changelog: str, partition: int, key: str, seq: int) -> None:
-        data = self._broker.latest[changelog, partition].get(key.encode())
+        data = self.broker.latest[changelog, partition].get(key.encode())
         holds(data is not None, "an output is visible whose state is not in the changelog", key, seq)
         assert data is not None
         held = seq_of(data)

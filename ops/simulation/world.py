@@ -59,7 +59,9 @@ class World:
         ]
         self.intents = Intents(self.broker, self.watch, self.gateways, self.rng, self.done)
         self.clients = Clients(self.broker, self.watch, self.intents, self.rng)
-        self.admin = Administration(self.broker, self.rng, self.clients.new_id, self.clients.away, self.faults)
+        self.admin = Administration(
+            self.broker, self.rng, self.clients.new_id, self.clients.away, self.clients.stand_ins, self.faults
+        )
         self.broker.watchers.append(self._wake)
 
     def run(self) -> None:

@@ -12,6 +12,7 @@ import agents.barrier
 import agents.requests
 import agents.restaffing
 import rules.decide
+import rules.escalation
 import rules.leavers
 import tables.evolve
 from agents.ports import Effects, Incoming, Log, Store
@@ -26,7 +27,9 @@ from schemas import topics
 from schemas.audit import GENESIS
 from schemas.catalog import Catalog
 from schemas.commands import Approve, CloseWindow, Reject, Rollback
-from schemas.events import Approved, RolledBack
+from schemas.events import Approved, Commented, Reminded, RolledBack
+from schemas.reference import Delegation
+from schemas.state import RequestState
 from tables.record import Record
 
 Patch = pytest.MonkeyPatch
@@ -131,7 +134,7 @@ def window_closed_early(patch: Patch) -> None:
         return decided if event is None else replace(decided, event=event.model_copy(update={"at": context.at}))
 
     patch.setattr(rules.decide, "_close_window", close)
-    patch.setattr(WindowSweep, "_still_open", lambda *_: True)
+    patch.setattr(WindowSweep, "_still_so", lambda *_: True)
     patch.setattr(WindowSweep, "due", lambda self, now, real=WindowSweep.due: real(self, now + 60_000))
 
 
@@ -309,6 +312,77 @@ def unstaffed_for_ever(patch: Patch) -> None:
     patch.setattr(agents.restaffing, "levels_left", left)
 
 
+def delegates_vote_twice(patch: Patch) -> None:
+    """Who has voted is told by whose votes they were alone."""
+    patch.setattr(
+        RequestState, "voters", property(lambda self: frozenset(vote.approver_id for _, vote in self.standing))
+    )
+
+
+def delegation_without_an_end(patch: Patch) -> None:
+    patch.setattr(Delegation, "holds", lambda self, at: self.from_ms <= at)
+
+
+def delegates_vote_on_their_own_requests(patch: Patch) -> None:
+    """Whether somebody decides on their own money is told by whose vote it is."""
+    real = rules.decide._vote
+
+    def vote(state: Any, command: Any, context: Any) -> Any:
+        return real(replace(state, requester_id="nobody"), command, context)
+
+    for kind in (Approve, Reject):
+        patch.setitem(rules.decide.DECIDERS, kind, vote)
+
+
+def delegate_does_not_stay_on_record(patch: Patch) -> None:
+    """The table keeps whose vote it was, and not who gave it."""
+    real = tables.evolve._with_vote
+
+    def with_vote(state: Any, event: Any, index: int, decision: str) -> Any:
+        return real(state, event.model_copy(update={"actor_id": event.on_behalf_of or event.actor_id}), index, decision)
+
+    patch.setattr(tables.evolve, "_with_vote", with_vote)
+
+
+def reminder_not_remembered(patch: Patch) -> None:
+    """It is due for ever, and what comes after it never is."""
+    real = tables.evolve.APPLIERS[Reminded]
+    patch.setitem(tables.evolve.APPLIERS, Reminded, lambda state, event: replace(real(state, event), reminded=False))
+
+
+def reminded_again_and_again(patch: Patch) -> None:
+    """Each comment makes the level one that has just opened."""
+    real = tables.evolve.APPLIERS[Commented]
+
+    def commented(state: Any, event: Any) -> Any:
+        return replace(real(state, event), reminded=False, opened_version=event.version)
+
+    patch.setitem(tables.evolve.APPLIERS, Commented, commented)
+
+
+def escalated_too_early(patch: Patch) -> None:
+    """The sweep's word is taken for it that the time has come."""
+    patch.setattr(rules.escalation, "_is_due", lambda due, version, at: due is not None and due.version == version)
+    patch.setattr(WindowSweep, "due", lambda self, now, real=WindowSweep.due: real(self, now + 10_000))
+
+
+def escalated_to_the_requester(patch: Patch) -> None:
+    real = rules.escalation._above
+    patch.setattr(rules.escalation, "_above", lambda state, context: (*real(state, context), state.requester_id))
+
+
+def only_windows_are_swept(patch: Patch) -> None:
+    """The index is kept for the ends of windows alone."""
+    real = RequestShard._move_window
+
+    def move(self: RequestShard, record: Record, before: Any, effects: Effects) -> None:
+        if record.due is None or record.due.kind == "close":
+            real(self, record, before, effects)
+
+    patch.setattr(RequestShard, "_move_window", move)
+    patch.setattr(WindowSweep, "rebuild", lambda *_: iter(()))
+
+
 PLANTED: dict[str, Callable[[Patch], None]] = {
     one.__name__: one
     for one in (
@@ -341,5 +415,14 @@ PLANTED: dict[str, Callable[[Patch], None]] = {
         nobody_looks_for_who_left,
         rollback_reopens_unseen,
         unstaffed_for_ever,
+        delegates_vote_twice,
+        delegation_without_an_end,
+        delegates_vote_on_their_own_requests,
+        delegate_does_not_stay_on_record,
+        reminder_not_remembered,
+        reminded_again_and_again,
+        escalated_too_early,
+        escalated_to_the_requester,
+        only_windows_are_swept,
     )
 }
