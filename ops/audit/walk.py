@@ -16,7 +16,7 @@ from schemas.base import UUID_PATTERN
 _REQUESTS = "SELECT id::text, version, status FROM requests.requests WHERE id = ANY($1::uuid[])"
 _HISTORY = """
 SELECT request_id::text AS id, version, status, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at, actor_id,
-       action, level, comment
+       action, level, comment, on_behalf_of
 FROM requests.history WHERE request_id = ANY($1::uuid[]) ORDER BY request_id, version"""
 _WITHOUT_CHAIN = """
 SELECT min('request:' || r.id) FROM (
@@ -24,6 +24,8 @@ SELECT min('request:' || r.id) FROM (
 ) r WHERE ($1::text IS NULL OR 'request:' || r.id = $1)
   AND NOT EXISTS (SELECT FROM audit.records a WHERE a.entity = 'request:' || r.id)"""
 REQUEST = "request:"
+#: What stands in the history as in the chain, besides the comment.
+_SHOWN = ("version", "status", "at", "actor_id", "action", "level", "on_behalf_of")
 #: A comment whose text was erased: the history's cannot be held against it.
 _UNKNOWN = object()
 
@@ -96,7 +98,16 @@ class Walk:
             comment = None
             if "comment" in committed:
                 comment = _UNKNOWN if row["personal"] is None else orjson.loads(row["personal"]).get("comment")
-            event = (row["version"], row["status_after"], row["at"], row["actor_id"], row["action"], row["level"])
+            owner = orjson.loads(row["event"] or b"{}").get("on_behalf_of")
+            event = (
+                row["version"],
+                row["status_after"],
+                row["at"],
+                row["actor_id"],
+                row["action"],
+                row["level"],
+                owner,
+            )
             self._request.events.append((row["seq"], comment, event))
 
 
@@ -111,7 +122,7 @@ def _compare(id_: str, chain: _Request, state: tuple[int, str] | None, history: 
     """One request's row and history against its chain. Raises Broken."""
     name = REQUEST + id_
     for (seq, comment, event), row in zip(chain.events, history, strict=False):
-        shown = (row["version"], row["status"], row["at"], row["actor_id"], row["action"], row["level"])
+        shown = tuple(row[column] for column in _SHOWN)
         if shown != event or (comment is not _UNKNOWN and row["comment"] != comment):
             raise Broken(name, seq, f"PostgreSQL: the history's version {row['version']} is not what this record says")
     last = chain.events[-1] if chain.events else None

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from ops.simulation.broker import Broker
-from ops.simulation.organisation import ASSIGNMENTS, MANAGERS, RULES, SALES, assignment_id, user_body
+from ops.simulation.organisation import ASSIGNMENTS, DELEGATION, MANAGERS, RULES, SALES, assignment_id, user_body
 from ops.simulation.shards import PARTITIONS
 from schemas import topics
 
@@ -33,7 +33,7 @@ class Administration:
         self._new_id = new_id
         self._away = away
         self._stand_ins = stand_ins
-        self._delegations: list[str] = []
+        self._delegations = [DELEGATION]
         self._book: list[dict[str, Any]] = []
 
     def act(self) -> str:
@@ -87,7 +87,7 @@ class Administration:
         begins = now + rng.choice((-1_000, 0, 0, 0, 4_000))
         body = {
             "kind": "delegation", "delegator_id": delegator, "delegate_id": delegate, "from_ms": begins,
-            "until_ms": begins + rng.choice((3_000, 20_000, 90_000)),
+            "until_ms": begins + rng.choice((3_000, 20_000, 90_000, 300_000)),
         }  # fmt: skip
         self._faults["delegate named"] += 1
         self._delegations.append(id_)

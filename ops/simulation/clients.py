@@ -11,7 +11,7 @@ import orjson
 from ops.simulation.broker import Broker
 from ops.simulation.intents import Intent, Intents
 from ops.simulation.ledger import Ledger, Standing
-from ops.simulation.organisation import AMOUNTS, CATEGORIES, PEOPLE, SALES
+from ops.simulation.organisation import AMOUNTS, CATEGORIES, PEOPLE, SALES, STANDS_IN
 from ops.simulation.shards import partition_of
 from ops.simulation.watch import Watch
 from schemas import topics
@@ -38,7 +38,7 @@ class Clients:
         #: Whom the admin has deactivated; they try all the same.
         self.away: list[str] = []
         #: (delegator, delegate) as they were named, the newest last; some of them hold.
-        self.stand_ins: list[tuple[str, str]] = []
+        self.stand_ins: list[tuple[str, str]] = [STANDS_IN]
 
     def act(self) -> str:
         """Send one command; its type."""
@@ -95,7 +95,12 @@ class Clients:
             actor = rng.choice(sorted(ledger.open_route.deciders)) if rng.random() < 0.85 else anybody
             if self.away and self.away[-1] in ledger.open_route.deciders and rng.random() < 0.3:
                 actor = self.away[-1]
-            named = [delegate for delegator, delegate in self.stand_ins[-4:] if delegator in ledger.open_route.deciders]
+            deciders = ledger.open_route.deciders
+            named = [
+                delegate
+                for delegator, delegate in (*self.stand_ins[-4:], STANDS_IN)
+                if delegator in deciders and (delegate not in deciders or rng.random() < 0.2)
+            ]
             if named and rng.random() < 0.4:
                 actor = rng.choice(named)
             if rng.random() < 0.15:

@@ -8,7 +8,7 @@ from typing import Any
 from agents.ports import Effects, Incoming
 from agents.reference import CATALOG, ReferenceShard
 from agents.rules_in_force import CompiledRules
-from ops.simulation.broker import Broker, Clock
+from ops.simulation.broker import START_MS, Broker, Clock
 from ops.simulation.shards import PARTITIONS
 from ops.simulation.stores import MemoryStore
 from rules.engine import RulesEngine
@@ -18,6 +18,7 @@ from schemas.catalog import Catalog
 from schemas.commands import SYSTEM
 from schemas.envelope import derived_id
 from schemas.reference import PutEntity
+from schemas.topics import DAY_MS
 
 SALES = ("sam", "sue", "mia")
 MANAGERS = ("mia", "abe", "bea", "cal", "dee")
@@ -57,6 +58,10 @@ AMOUNTS = ("50.00", "99.99", "500", "500.5", "20000.00")
 LONGEST_WINDOW_MS = 45_000
 
 
+#: Who is away from the beginning, and who votes for them.
+DELEGATION, STANDS_IN = "first", ("abe", "dee")
+
+
 def user_body(name: str, *, active: bool = True) -> dict[str, Any]:
     roles = [role for role, members in (("sales", SALES), ("manager", MANAGERS)) if name in members]
     roles += [role for role, member in (("admin", "adm"), ("auditor", "aud")) if name == member]
@@ -81,6 +86,9 @@ def _bodies() -> list[tuple[str, dict[str, Any]]]:
     for category, level, approver, region in ASSIGNMENTS:
         fields = {"category_id": category, "level": level, "approver_id": approver, "region": region}
         found.append((assignment_id(category, level, approver), {"kind": "assignment", **fields}))
+    delegator, delegate = STANDS_IN
+    times = {"from_ms": START_MS, "until_ms": START_MS + 30 * DAY_MS}
+    found.append((DELEGATION, {"kind": "delegation", "delegator_id": delegator, "delegate_id": delegate, **times}))
     found.append(("rules", {"kind": "rules", "yaml": RULES[0]}))
     return found
 

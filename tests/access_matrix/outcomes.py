@@ -39,6 +39,8 @@ _MORE: dict[str, dict[str, Any]] = {
     "Comment": {"text": "?"},
     "Reassign": {"level": "L1"},
     "CloseWindow": {"decision_version": 1},
+    "Remind": {"opened_version": 1},
+    "Escalate": {"opened_version": 1},
 }
 
 

@@ -189,7 +189,7 @@ def _columns() -> Iterator[Case]:
             "uuid": "id",
         },
         "requests.history": {
-            "text": "status actor_id action level comment",
+            "text": "status actor_id action level comment on_behalf_of",
             "integer": "version",
             "timestamp with time zone": "at",
             "uuid": "request_id",

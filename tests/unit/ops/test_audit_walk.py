@@ -15,7 +15,7 @@ SALT = "ab" * 16
 #: What requests.history has of the request r1.
 HISTORY = [
     {"id": "r1", "version": seq, "status": "pending_l1", "at": "2026-11-22T09:30:00.000Z", "actor_id": "sam",
-     "action": "comment", "level": None, "comment": f"text {seq}"}
+     "action": "comment", "level": None, "comment": f"text {seq}", "on_behalf_of": "ann" if seq == 3 else None}
     for seq in (1, 2, 3)
 ]  # fmt: skip
 
@@ -24,7 +24,7 @@ def chain_of(length: int, entity: str = "request:r1") -> list[dict[str, Any]]:
     rows = []
     previous = GENESIS
     for seq in range(1, length + 1):
-        event = {"version": seq, "type": "Commented"}
+        event = {"version": seq, "type": "Commented"} | ({"on_behalf_of": "ann"} if seq == 3 else {})
         personal = {"comment": f"text {seq}", "source_address": "192.0.2.7"}
         record: dict[str, Any] = dict.fromkeys(CHAINED) | {
             "schema_version": 1,
@@ -139,7 +139,7 @@ def test_an_erased_person_breaks_nothing() -> None:
     assert walked(rows).first_break is None
 
 
-@pytest.mark.parametrize("name", ["version", "status", "at", "actor_id", "action", "level", "comment"])
+@pytest.mark.parametrize("name", ["version", "status", "at", "actor_id", "action", "level", "comment", "on_behalf_of"])
 def test_a_change_of_any_column_of_the_history_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The history that everybody sees could tell another story than the audit log."""
     monkeypatch.setitem(HISTORY[1], name, 9 if name == "version" else "changed")
