@@ -17,7 +17,7 @@ Place = tuple[str | None, str | None]
 
 @dataclass(frozen=True)
 class Fact:
-    """An accepted event: `what` is the command's word, the rest what it said."""
+    """An accepted event: `what` is the command's word, the rest what it said; `whose`: the vote of another, by their delegate."""
 
     what: str
     version: int
@@ -28,16 +28,28 @@ class Fact:
     pool: tuple[str, ...] = ()
     quorum: int = 0
     lost: frozenset[str] = frozenset()
+    whose: str = ""
+
+    @property
+    def owner(self) -> str:
+        return self.whose or self.who
 
 
 @dataclass
 class World:
-    """People and assignments as they are now: `roles` of those who are active; rows of (level, approver, place)."""
+    """People and assignments as they are now: `roles` of those who are active; rows of (level, approver, place); `away` holds
+    (delegator, delegate, from, until).
+    """
 
     roles: dict[str, set[str]]
     rows: list[tuple[str, str, Place]]
     department: str
     region: str
+    away: list[tuple[str, str, int, int]] = field(default_factory=list)
+
+    def stands_for(self, who: str, at: int) -> set[str]:
+        found = {one for one, delegate, begins, ends in self.away if delegate == who and begins <= at < ends}
+        return {one for one in found if "manager" in self.roles.get(one, ())}
 
     def pool(self, level: str, requester: str) -> tuple[str, ...]:
         here = [(who, place) for row_level, who, place in self.rows if row_level == level]
@@ -76,6 +88,8 @@ class Model:
     route: tuple[str, ...]
     specs: dict[str, str | int]
     window: int
+    remind_after: int | None = None
+    escalate_after: int | None = None
     log: list[Fact] = field(default_factory=list)
     _first: dict[str, tuple[tuple[str, ...], int]] = field(default_factory=dict)
 
@@ -103,7 +117,7 @@ class Model:
                 later.what == "reassign"
                 and later.version > fact.version
                 and later.level == fact.level
-                and fact.who in later.lost
+                and fact.owner in later.lost
                 for later in self.log
             )
             if not dropped:
@@ -134,7 +148,36 @@ class Model:
         for pool, _ in self._first.values():
             found |= set(pool)
         for fact in self.log:
-            found |= set(fact.pool)
+            found |= set(fact.pool) | ({fact.who} if fact.whose else set())
+        return found
+
+    def sees(self, who: str, at: int) -> bool:
+        """Whether somebody has a part, or stands in for an approver who has."""
+        return who in self.people() or bool(self.world.stands_for(who, at) & (self.people() - {self.requester}))
+
+    def asked(self, level: str) -> tuple[str, ...] | None:
+        """To whom a level was escalated; None when it was not."""
+        return next((fact.pool for fact in self.log if fact.what == "escalate" and fact.level == level), None)
+
+    def deciders(self, level: str) -> tuple[str, ...]:
+        return (*self.levels()[level][0], *(self.asked(level) or ()))
+
+    def opened(self) -> Fact | None:
+        """The event with which the level that is open now has opened."""
+        now, found = self.open_level(), None
+        for length in range(self.version, 0, -1):
+            before = Model(
+                self.world,
+                self.requester,
+                self.route,
+                self.specs,
+                self.window,
+                log=self.log[:length],
+                _first=self._first,
+            )
+            if now is None or before.open_level() != now:
+                break
+            found = self.log[length - 1]
         return found
 
     def deadline(self) -> int | None:
@@ -149,8 +192,8 @@ class Model:
     def stale(self, seen: int | None) -> bool:
         if seen is None:
             return False
-        return seen > self.version or any(fact.version > seen and fact.what != "comment" for fact in self.log
-                                          if fact.what not in ("finalized", "closed"))  # fmt: skip
+        quiet = ("comment", "remind", "escalate", "finalized", "closed")
+        return seen > self.version or any(fact.version > seen and fact.what not in quiet for fact in self.log)
 
     def _missing(
         self, levels: dict[str, tuple[tuple[str, ...], int]], decisions: list[Fact]
@@ -161,7 +204,7 @@ class Model:
         ]
 
     def _stuck(self, levels: dict[str, tuple[tuple[str, ...], int]], decisions: list[Fact]) -> bool:
-        spent = frozenset({fact.who for fact in decisions} | {self.requester})
+        spent = frozenset({one for fact in decisions for one in (fact.who, fact.owner)} | {self.requester})
         return not different_people([one for one in self._missing(levels, decisions) if one[0] > 0], spent)
 
     def submit(self, at: int) -> set[str]:
@@ -178,31 +221,37 @@ class Model:
         return set()
 
     def vote(self, word: Literal["approve", "reject"], who: str, at: int, seen: int | None) -> set[str]:
-        if who not in self.people():
+        if not self.sees(who, at):
             return {"not-found"}
         codes, level = set(), self.open_level()
         if "manager" not in self.world.roles.get(who, ()):
             codes.add("actor-not-allowed")
         if level is None:
             codes.add("not-pending")
-        elif who not in self.levels()[level][0]:
+        voted = {one for fact in self.standing() for one in (fact.who, fact.owner)}
+        seats = [] if level is None else [one for one in self.deciders(level) if one == who]
+        if level is not None and not seats:
+            seats = [one for one in self.deciders(level) if one in self.world.stands_for(who, at)]
+        if level is not None and not seats:
             codes.add("not-an-approver")
         if who == self.requester:
             codes.add("self-approval")
-        if any(fact.who == who for fact in self.standing()):
+        free = [one for one in seats if one not in voted]
+        if who in voted or (seats and not free):
             codes.add("already-voted")
         if self.stale(seen):
             codes.add("stale-version")
         if codes or level is None:
             return codes
-        fact = Fact(word, self.version + 1, at, who, level)
+        whose = "" if free[0] == who else free[0]
+        fact = Fact(word, self.version + 1, at, who, level, whose=whose)
         if word == "approve" and self._stuck(self.levels(), [*self.standing(), fact]):
             return {"needed-later"}
         self.log.append(fact)
         return set()
 
     def rollback(self, who: str, now: int, seen: int | None) -> set[str]:
-        if who not in self.people():
+        if not self.sees(who, now):
             return {"not-found"}
         status, decisions = self.status(), self.standing()
         if status in ("finalized", "closed"):
@@ -228,7 +277,7 @@ class Model:
         return codes
 
     def withdraw(self, who: str, at: int, seen: int | None) -> set[str]:
-        if who not in self.people():
+        if not self.sees(who, at):
             return {"not-found"}
         if who != self.requester:
             return {"not-your-request"}
@@ -244,7 +293,7 @@ class Model:
         return codes
 
     def comment(self, who: str, at: int) -> set[str]:
-        if who not in self.people():
+        if not self.sees(who, at):
             return {"not-visible"}
         if not self.world.roles.get(who):
             return {"actor-not-allowed"}
@@ -262,8 +311,9 @@ class Model:
         pool = self.world.pool(level, self.requester)
         spec = self.specs.get(level, "any")
         needed = now[level][1] if spec != "all" else len(pool)
-        lost = frozenset(fact.who for fact in self.standing() if fact.level == level and fact.who not in pool)
-        kept = [fact for fact in self.standing() if not (fact.level == level and fact.who in lost)]
+        stay = {*pool, *(self.asked(level) or ())}
+        lost = frozenset(fact.owner for fact in self.standing() if fact.level == level and fact.owner not in stay)
+        kept = [fact for fact in self.standing() if not (fact.level == level and fact.owner in lost)]
         if not pool or self._stuck(now | {level: (pool, needed)}, kept):
             before = [fact for fact in self.log if fact.what == "reassign" and fact.level == level]
             if who != "system" or (before and not before[-1].pool):
@@ -286,6 +336,31 @@ class Model:
         self.log.append(Fact(word, self.version + 1, now, "system", of=of))
         return True
 
+    def remind(self, opened: int, now: int) -> bool:
+        """Whether those for whom the open level waits are reminded: once since it opened."""
+        first = self.opened()
+        if first is None or self.remind_after is None or first.version != opened or now < first.at + self.remind_after:
+            return False
+        if any(fact.what == "remind" and fact.version > opened for fact in self.log):
+            return False
+        self.log.append(Fact("remind", self.version + 1, now, "system", self.open_level() or ""))
+        return True
+
+    def escalate(self, opened: int, now: int) -> bool:
+        """Whether the level above is asked to decide too: once for each level, and nobody is above the last."""
+        first, level = self.opened(), self.open_level()
+        if first is None or level in (None, "L3") or self.escalate_after is None:
+            return False
+        assert level is not None
+        if first.version != opened or now < first.at + self.escalate_after or self.asked(level) is not None:
+            return False
+        later = [one for one in self.route if one > level]
+        pool = self.levels()[later[0]][0] if later else self.world.pool(f"L{int(level[1]) + 1}", self.requester)
+        active = [one for one in pool if "manager" in self.world.roles.get(one, ())]
+        asked = tuple(one for one in active if one not in self.levels()[level][0])
+        self.log.append(Fact("escalate", self.version + 1, now, "system", level, pool=asked))
+        return True
+
     def picture(self) -> dict[str, Any]:
         """What the state must show."""
         decisions, status = self.standing(), self.status()
@@ -293,7 +368,13 @@ class Model:
             "version": self.version,
             "status": status,
             "levels": [
-                (level, pool, needed, [(f.who, f.what, f.at, f.version) for f in decisions if f.level == level])
+                (
+                    level,
+                    pool,
+                    needed,
+                    self.asked(level),
+                    [(f.owner, f.who, f.what, f.at, f.version) for f in decisions if f.level == level],
+                )
                 for level, (pool, needed) in self.levels().items()
             ],
             "open": self.open_level(),

@@ -15,6 +15,7 @@ from rules.decide import decide
 from schemas.base import LEVELS
 from schemas.commands import CommandBase
 from schemas.events import AnyEvent
+from schemas.reference import Delegation
 from schemas.state import RequestState
 from tables.evolve import evolve, fold
 from tests.unit.core.model import Model, World
@@ -27,9 +28,11 @@ from tests.unit.core.organisation import (
     catalog,
     close,
     comment,
+    escalate,
     fixed_rules,
     reassign,
     reject,
+    remind,
     rollback,
     submit,
     user,
@@ -53,8 +56,9 @@ class Life(RuleBasedStateMachine):
         first=st.lists(st.tuples(pools, st.sampled_from(PLACES[:3])), min_size=3, max_size=3),
         route=st.sampled_from([("L1",), ("L2",), ("L1", "L2"), ("L1", "L3"), ("L1", "L2", "L3"), ("L1", "L2", "L3")]),
         specs=st.fixed_dictionaries({level: st.sampled_from(["any", "any", "any", "all", 2, 3]) for level in LEVELS}),
+        times=st.tuples(st.sampled_from([None, 150]), st.sampled_from([None, 100, 300])),
     )
-    def organise(self, first: Any, route: Any, specs: dict[Any, Any]) -> None:
+    def organise(self, first: Any, route: Any, specs: dict[Any, Any], times: Any) -> None:
         self.now = START
         self.catalog = catalog({})
         self.world = World({who: set(roles) for who, roles in ROLES.items()}, [], "sales-de", "emea")
@@ -63,8 +67,10 @@ class Life(RuleBasedStateMachine):
         for level, (people, place) in zip(LEVELS, first, strict=True):
             for person in people:
                 self._assign(level, person, place)
-        self.context = Context(self.catalog, fixed_rules(route, specs, WINDOW))
-        self.model = Model(self.world, "sam", route, specs, WINDOW)
+        self.context = Context(
+            self.catalog, fixed_rules(route, specs, WINDOW, remind_after=times[0], escalate_after=times[1])
+        )
+        self.model = Model(self.world, "sam", route, specs, WINDOW, *times)
         self.state: RequestState | None = None
         self.events: list[AnyEvent] = []
         self.submit()
@@ -112,7 +118,9 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.state is not None and self.model.open_level() is not None)
     @rule(data=st.data(), word=st.sampled_from(["approve"] * 6 + ["reject"]), seen=seen_versions)
     def vote_of_the_pool(self, data: st.DataObject, word: Literal["approve", "reject"], seen: int | None) -> None:
-        who = data.draw(st.sampled_from(self.model.levels()[self.model.open_level() or ""][0]))
+        deciders = self.model.deciders(self.model.open_level() or "")
+        named = [delegate for delegator, delegate, *_ in self.world.away if delegator in deciders]
+        who = data.draw(st.sampled_from([*deciders, *named]))
         command, version = approve if word == "approve" else reject, self._seen(seen)
         self._send(command(who, expected_version=version), self.model.vote(word, who, self.now, version))
 
@@ -171,6 +179,45 @@ class Life(RuleBasedStateMachine):
         else:
             assert decision.event is None
 
+    @precondition(lambda self: self.state is not None and self.model.opened() is not None)
+    @rule(
+        word=st.sampled_from(["remind", "escalate"]),
+        of=st.sampled_from([0, 0, 0, -1]),
+        offset=st.sampled_from([-1, 0, 0, 1]),
+    )
+    def what_time_does(self, word: str, of: int, offset: int) -> None:
+        """Often to the millisecond at its time, early, for another opening of the level, or again."""
+        opened = self.model.opened()
+        assert opened is not None
+        after = self.model.remind_after if word == "remind" else self.model.escalate_after
+        self.now = max(self.now, opened.at + (after or 0) + offset)
+        version = max(1, opened.version + of)
+        self.context.at = self.now
+        decision = decide(self.state, (remind if word == "remind" else escalate)(version), self.context)
+        assert decision.refusal is None
+        if getattr(self.model, word)(version, self.now):
+            assert decision.event is not None, f"no {word} at {self.now}"
+            self._take(decision.event)
+        else:
+            assert decision.event is None
+
+    @rule(people=st.permutations(PEOPLE), sam=st.integers(0, 9), begins=st.integers(-50, 50), lasts=st.integers(1, 600))
+    def name_a_delegate(self, people: list[str], sam: int, begins: int, lasts: int) -> None:
+        """Also of the requester, and by them."""
+        delegator, delegate = ("sam" if sam == 1 else people[0]), ("sam" if sam == 0 else people[1])
+        times = (self.now + begins, self.now + begins + lasts)
+        self.catalog.put(
+            Delegation(
+                id=f"d{len(self.world.away)}",
+                version=1,
+                delegator_id=delegator,
+                delegate_id=delegate,
+                from_ms=times[0],
+                until_ms=times[1],
+            )
+        )
+        self.world.away.append((delegator, delegate, *times))
+
     @rule(who=st.sampled_from(EVERYBODY))
     def deactivate(self, who: str) -> None:
         self.world.roles.pop(who, None)
@@ -213,7 +260,8 @@ class Life(RuleBasedStateMachine):
                     one.level,
                     one.approvers,
                     one.quorum,
-                    [(v.approver_id, v.decision, v.at, v.version) for v in one.votes],
+                    one.escalated,
+                    [(v.approver_id, v.given_by, v.decision, v.at, v.version) for v in one.votes],
                 )
                 for one in state.levels
             ],
