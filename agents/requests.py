@@ -22,7 +22,7 @@ from schemas.catalog import Catalog
 from schemas.codes import Code
 from schemas.commands import COMMANDS, NOT_PAYLOAD, TIMED, CommandBase, Escalate
 from schemas.deadlines import Due
-from schemas.events import Commented, Reassigned, RolledBack, Submitted
+from schemas.events import Commented, Escalated, Reassigned, RolledBack, Submitted
 from tables.record import ESCALATES_BELOW, Addition, Emission, Record
 from tables.windows import window_key, window_value
 
@@ -311,7 +311,9 @@ def _no_room(record: Record, addition: Addition) -> bool:
 
 
 def _result(decision: Decision) -> str:
-    """How a decision is counted: `unstaffed` is an event that needs an administrator."""
+    """How a decision is counted: `unstaffed` is an event that needs an administrator, `nobody` an escalation to nobody."""
     if isinstance(decision.event, Reassigned) and decision.event.unstaffed:
         return "unstaffed"
+    if isinstance(decision.event, Escalated) and not decision.event.approvers:
+        return "nobody"
     return "accepted" if decision.event is not None else str(decision.refusal)

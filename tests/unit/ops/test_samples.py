@@ -45,7 +45,7 @@ def test_every_type_has_a_sample() -> None:
             stored[name].add(sample.get("type") or sample.get("kind") or name)
     assert stored["events"] == {one.__name__ for one in events.EVENT_TYPES}
     assert stored["commands"] == {one.__name__ for one in get_args(get_args(commands.Command)[0])}
-    assert stored["reference"] == {"user", "department", "category", "reason", "assignment", "rules"}
+    assert stored["reference"] == {one.model_fields["kind"].default for one in get_args(reference.Entity)}
     assert stored["reference-commands"] == {"PutEntity", "RemoveEntity"}
     assert all(stored.values())
 
