@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from schemas.audit import GENESIS, chain_hash, commitment, content_hash
-from schemas.events import AnyEvent, Approved, Rejected, RolledBack, Submitted, WindowClosed
+from schemas.deadlines import escalating, next_due, reminding
+from schemas.events import AnyEvent, Approved, Escalated, Rejected, Reminded, RolledBack, Submitted, WindowClosed
 from schemas.state import RequestState
 from schemas.view import request_view
 from tables.evolve import evolve
@@ -59,23 +60,26 @@ def _check_event(entity: str, state: RequestState | None, event: AnyEvent, refer
     if event.at < state.updated_at:
         found.wrong(5, f"{where} lies before the event before it")
     if isinstance(event, Approved | Rejected):
-        level = state.open_level
+        level, owner = state.open_level, event.on_behalf_of or event.actor_id
         if level is None or state.status.value != PENDING_OF[level.level]:
             found.wrong(5, f"{where} on a request that is {state.status.value}")
-        elif event.level != level.level or event.actor_id not in level.approvers:
-            found.wrong(4, f"{where}: {event.actor_id} is not in the pool of {level.level}")
-        if event.actor_id == state.requester_id:
+        elif event.level != level.level or owner not in level.deciders:
+            found.wrong(4, f"{where}: {owner} is not in the pool of {level.level}")
+        if state.requester_id in (event.actor_id, owner):
             found.wrong(4, f"{where}: decided by its requester")
-        if any(vote.approver_id == event.actor_id for _, vote in state.standing):
-            found.wrong(4, f"{where}: {event.actor_id} had voted before")
+        if not state.voters.isdisjoint((event.actor_id, owner)):
+            found.wrong(4, f"{where}: {event.actor_id}, for {owner}, had voted before")
     newest = state.newest_decision
     if isinstance(event, RolledBack):
-        if newest is None or newest[1].approver_id != event.actor_id:
+        if newest is None or newest[1].given_by != event.actor_id:
             found.wrong(5, f"{where}: not the newest decision of {event.actor_id}")
         elif not newest[1].at <= event.at < newest[1].at + state.window_ms:
             found.wrong(5, f"{where}: rolled back outside its window")
     if isinstance(event, WindowClosed) and (state.closes_at is None or event.at < state.closes_at):
         found.wrong(5, f"{where}: closed before its time")
+    for kind, due in ((Reminded, reminding(state)), (Escalated, escalating(state))):
+        if isinstance(event, kind) and (due is None or event.at < due.at or event.opened_version != due.version):
+            found.wrong(5, f"{where}: not due")
 
 
 def check_chains(log: Log, found: Found) -> None:
@@ -99,9 +103,8 @@ def check_chains(log: Log, found: Found) -> None:
 
 
 def check_windows(states: Mapping[str, RequestState], now_ms: int, found: Found) -> None:
-    """5: no window is left open after its time."""
+    """5: no window is left open after its time, nobody waits without a reminder or an escalation."""
     for id_, state in states.items():
-        if state.closes_at is not None and state.closes_at + SWEEP_GRACE * 1000 < now_ms:
-            found.wrong(
-                5, f"request {id_}: its window should have closed {(now_ms - state.closes_at) / 1000:.0f} s ago"
-            )
+        due = next_due(state)
+        if due is not None and due.at + SWEEP_GRACE * 1000 < now_ms:
+            found.wrong(5, f"request {id_}: {due.kind} was due {(now_ms - due.at) / 1000:.0f} s ago")
