@@ -10,7 +10,16 @@ from typing import Any
 import orjson
 
 from ops.simulation.broker import Broker
-from ops.simulation.organisation import ASSIGNMENTS, DELEGATION, MANAGERS, RULES, SALES, assignment_id, user_body
+from ops.simulation.organisation import (
+    ASSIGNMENTS,
+    MANAGERS,
+    RULES,
+    SALES,
+    STAND_INS,
+    assignment_id,
+    delegation_id,
+    user_body,
+)
 from ops.simulation.shards import PARTITIONS
 from schemas import topics
 
@@ -33,7 +42,7 @@ class Administration:
         self._new_id = new_id
         self._away = away
         self._stand_ins = stand_ins
-        self._delegations = [DELEGATION]
+        self._delegations = [delegation_id(*pair) for pair in STAND_INS]
         self._book: list[dict[str, Any]] = []
 
     def act(self) -> str:

@@ -11,7 +11,7 @@ import orjson
 from ops.simulation.broker import Broker
 from ops.simulation.intents import Intent, Intents
 from ops.simulation.ledger import Ledger, Standing
-from ops.simulation.organisation import AMOUNTS, CATEGORIES, PEOPLE, SALES, STANDS_IN
+from ops.simulation.organisation import AMOUNTS, CATEGORIES, PEOPLE, SALES, STAND_INS
 from ops.simulation.shards import partition_of
 from ops.simulation.watch import Watch
 from schemas import topics
@@ -38,7 +38,7 @@ class Clients:
         #: Whom the admin has deactivated; they try all the same.
         self.away: list[str] = []
         #: (delegator, delegate) as they were named, the newest last; some of them hold.
-        self.stand_ins: list[tuple[str, str]] = [STANDS_IN]
+        self.stand_ins: list[tuple[str, str]] = list(STAND_INS)
 
     def act(self) -> str:
         """Send one command; its type."""
@@ -98,7 +98,7 @@ class Clients:
             deciders = ledger.open_route.deciders
             named = [
                 delegate
-                for delegator, delegate in (*self.stand_ins[-4:], STANDS_IN)
+                for delegator, delegate in (*self.stand_ins[-4:], *STAND_INS)
                 if delegator in deciders and (delegate not in deciders or rng.random() < 0.2)
             ]
             if named and rng.random() < 0.4:

@@ -58,8 +58,8 @@ AMOUNTS = ("50.00", "99.99", "500", "500.5", "20000.00")
 LONGEST_WINDOW_MS = 45_000
 
 
-#: Who is away from the beginning, and who votes for them.
-DELEGATION, STANDS_IN = "first", ("abe", "dee")
+#: Who is away from the beginning, and who votes for them; one of them files requests too, on which the other decides.
+STAND_INS = (("abe", "dee"), ("cal", "mia"))
 
 
 def user_body(name: str, *, active: bool = True) -> dict[str, Any]:
@@ -76,6 +76,10 @@ def assignment_id(category: str, level: str, approver: str) -> str:
     return f"{category}-{level}-{approver}"
 
 
+def delegation_id(delegator: str, delegate: str) -> str:
+    return f"{delegate}-for-{delegator}"
+
+
 def _bodies() -> list[tuple[str, dict[str, Any]]]:
     found: list[tuple[str, dict[str, Any]]] = [
         (name, {"kind": "department", "name": name, "region": name}) for name in ("north", "south")
@@ -86,9 +90,11 @@ def _bodies() -> list[tuple[str, dict[str, Any]]]:
     for category, level, approver, region in ASSIGNMENTS:
         fields = {"category_id": category, "level": level, "approver_id": approver, "region": region}
         found.append((assignment_id(category, level, approver), {"kind": "assignment", **fields}))
-    delegator, delegate = STANDS_IN
     times = {"from_ms": START_MS, "until_ms": START_MS + 30 * DAY_MS}
-    found.append((DELEGATION, {"kind": "delegation", "delegator_id": delegator, "delegate_id": delegate, **times}))
+    found += [
+        (delegation_id(*pair), {"kind": "delegation", "delegator_id": pair[0], "delegate_id": pair[1], **times})
+        for pair in STAND_INS
+    ]
     found.append(("rules", {"kind": "rules", "yaml": RULES[0]}))
     return found
 

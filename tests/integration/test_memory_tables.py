@@ -142,6 +142,6 @@ def _values(name: str, value: tuple[Any, ...]) -> tuple[Any, ...]:
     if name == "records":
         return value[2:]
     if name == "history":
-        status, at, actor, action, level, comment = (value[0], value[1], value[2], value[3], value[4], value[5])
-        return (status, actor, action, level, at, comment)
+        status, at, actor, action, level, comment, owner = value
+        return (status, actor, action, level, at, comment, owner)
     return value
