@@ -88,7 +88,9 @@ async def _made(change: Change) -> Answer:
     return shown(change, delegation_document(change.entity), 201, ((b"location", location),))
 
 
-@group.endpoint("DELETE", "/delegations/{id}", _CONCERNED, {204: None}, command=True, if_match=False)
+@group.endpoint(
+    "DELETE", "/delegations/{id}", _CONCERNED, {204: None, 202: answers.Command}, command=True, if_match=False
+)
 async def end(call: Call) -> Answer:
     """End a delegation of one's own, as an admin anybody's. Votes that were given stand."""
     id_ = call.path_values["id"]

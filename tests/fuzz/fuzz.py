@@ -26,6 +26,7 @@ UNSAYABLE = frozenset(
     {
         ("POST", f"{API}/requests"),
         ("POST", f"{API}/auth/refresh"),
+        ("POST", f"{API}/delegations"),
         ("GET", f"{API}/audit/verify"),
         ("GET", f"{API}/users"),
         ("POST", f"{API}/users"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tests.access_matrix.calls import delegation
 from tests.client import ROUTE_ALL, Api
 from tests.organisation import person, put_seen
 from tests.stack import Stack
@@ -30,3 +31,13 @@ def prepare(stack: Stack, api: Api) -> Mapping[str, Sequence[str]]:
         put_seen(stack, api, "assignment", one, category_id="meals", level="L3", approver_id="l3", region=f"r{number}")
     found = {"/requests/": requests, "/approvals/": requests, "/users/": victims, "/rules/versions/": ["1"]}
     return found | {f"/{plural}/": victims for plural in ("departments", "categories", "reasons", "assignments")}
+    return {"/requests/": requests, "/approvals/": requests, "/users/": victims, "/rules/versions/": ["1"]}
+    delegations = [made_delegation(api, "l1.apac") for _ in range(3)]
+    return {"/requests/": requests, "/approvals/": requests, "/users/": victims, "/delegations/": delegations}
+
+
+def made_delegation(api: Api, who: str) -> str:
+    """One of that manager, for an hour in the years to come."""
+    answer = api.post(who, "/delegations", delegation("l1.hq"))
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
