@@ -106,13 +106,15 @@ class WindowSweep:
         return data is not None and due_of(data) == (due.at, due.kind)
 
     def _version(self, request_id: str) -> int:
-        """Of a rebuilt entry: what the record itself says."""
+        """What the record itself says. The entry may be of before a crash: a level that opened again within the same millisecond is
+        due at the same time, under another version.
+        """
         data = self._requests.get(request_id.encode())
         due = None if data is None else Record.decode(data).due
         return 1 if due is None else due.version
 
     def _command(self, request_id: str, due: Due, now_ms: int) -> Output:
-        version = due.version or self._version(request_id)
+        version = self._version(request_id)
         command_id = derived_id(request_id, due.kind, version)
         facts: dict[str, Any] = {
             "command_id": command_id,

@@ -28,7 +28,7 @@ def window_value(due: Due) -> bytes:
 
 
 def read_entry(key: bytes, value: bytes) -> tuple[str, Due]:
-    """The request, and what is due; a version of 0 stands in the record alone."""
+    """The request, and what is due; the version is 0 in an entry that was rebuilt, and for people's eyes in the others."""
     deadline, version, *rest = value.split(b":")
     kind: Kind = KINDS[KINDS.index(rest[0].decode())] if rest else "close"
     return key[8:].decode(), Due(int(deadline), kind, int(version))

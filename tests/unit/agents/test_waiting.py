@@ -15,7 +15,7 @@ from schemas.catalog import Catalog
 from schemas.reference import Delegation
 from tests.unit.agents.harness import PARTITION, Worker, document, of_topic, written
 from tests.unit.core import organisation as org
-from tests.unit.core.organisation import HOUR, REQUEST_ID, START, approve, comment, escalate, remind, submit
+from tests.unit.core.organisation import HOUR, REQUEST_ID, START, approve, comment, escalate, remind, rollback, submit
 
 RULES = {"remind_after": HOUR, "escalate_after": 2 * HOUR}
 
@@ -168,3 +168,15 @@ def test_a_request_without_room_is_not_escalated(monkeypatch: pytest.MonkeyPatch
     due = worker.record().due
     assert due is not None
     assert due.kind == "remind"
+
+
+def test_an_entry_of_before_a_crash_does_not_name_another_opening() -> None:
+    """A level that opened again within one millisecond is never reminded of: the command is about what is no more so."""
+    worker = a_worker()
+    worker.send(approve("ann"), 0)
+    stale = dict(worker.stores[WINDOWS].rows)
+    worker.send(rollback("ann"), 0)
+    worker.stores[WINDOWS].rows = stale
+    sweep = a_sweep(worker)
+    assert list(sweep.rebuild()) == [1]
+    assert sent(sweep, HOUR) == [("Remind", 3)]
