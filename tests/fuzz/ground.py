@@ -33,7 +33,13 @@ def prepare(stack: Stack, api: Api) -> Mapping[str, Sequence[str]]:
     return found | {f"/{plural}/": victims for plural in ("departments", "categories", "reasons", "assignments")}
     return {"/requests/": requests, "/approvals/": requests, "/users/": victims, "/rules/versions/": ["1"]}
     delegations = [made_delegation(api, "l1.apac") for _ in range(3)]
-    return {"/requests/": requests, "/approvals/": requests, "/users/": victims, "/delegations/": delegations}
+    return {
+        "/requests/": requests,
+        "/approvals/": requests,
+        "/users/": victims,
+        "/rules/versions/": ["1"],
+        "/delegations/": delegations,
+    }
 
 
 def made_delegation(api: Api, who: str) -> str:

@@ -17,12 +17,12 @@ def test_a_failing_seed_is_told_in_a_few_actions(monkeypatch: pytest.MonkeyPatch
     """Who looks into a failure would have to read hundreds of steps that have nothing to do with it."""
     PLANTED["superseded_not_checked"](monkeypatch)
     with pytest.raises(SeedFailed) as found:
-        run_seed(0)
+        run_seed(9)
     failed = found.value.failed
     short = shrink(failed, seconds=60)
     assert short.broken.promise == failed.broken.promise
     assert len(short.story.actions) <= len(failed.story.actions) / 4
-    path = keep(short, tmp_path, seed=0, steps=120)
+    path = keep(short, tmp_path, seed=9, steps=120)
     with pytest.raises(StoryFailed) as again:
         replay(path)
     assert (str(again.value.broken), again.value.trace) == (str(short.broken), short.trace)
