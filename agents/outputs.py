@@ -236,9 +236,13 @@ def receivers(event: AnyEvent, before: RequestState | None, after: RequestState)
 def _answered(state: RequestState) -> set[str]:
     """Whom the requester answers: who has or had a part in the open level; when none is open, who decided last."""
     if state.open_level is not None:
-        return {*state.open_level.approvers, *(vote.approver_id for vote in state.open_level.votes)}
+        return {*state.open_level.deciders, *(one for vote in state.open_level.votes for one in vote.people)}
     newest = state.newest_decision
-    return set() if newest is None else {vote.approver_id for level, vote in state.standing if level == newest[0]}
+    return (
+        set()
+        if newest is None
+        else {one for level, vote in state.standing if level == newest[0] for one in vote.people}
+    )
 
 
 def _gave(before: RequestState | None, event: Reassigned) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from agents.projector.concerns import Event, concern_of, event_of, waiting_on
+from agents.projector.concerns import Event, concern_of, deciders, event_of, waiting_on
 from agents.projector.record import Poison, is_uuid, parse
 from schemas.audit import canonical
 
@@ -179,25 +179,17 @@ class Batch:
             request.events.append(event_of(record, document, offset, before))
         if action in _NAMES_APPROVERS:
             for level in document["route"]["levels"]:
-                for approver in level["approvers"]:
+                for approver in deciders(level):
                     request.approvers.setdefault(approver, offset)
         decision = _DECISIONS.get(action)
         if decision is not None:
-            # Whoever has voted has part, also where they were in no pool.
-            request.approvers.setdefault(record["actor_id"], offset)
-            earlier = request.votes.get((record["level"], record["actor_id"]))
-            if earlier is None or earlier[2] < version:
-                request.votes[(record["level"], record["actor_id"])] = (decision, record["at"], version)
-                for approver in _deciders(level):
-                    request.approvers[approver] = None
-        decision = _DECISIONS.get(action)
-        if decision is not None:
+            # Whoever has voted has part, also where they were in no pool, and so has who voted for somebody else.
             actor = record["actor_id"]
             owner = (record["event"] or {}).get("on_behalf_of") or actor
-            if owner != actor:
-                request.approvers[actor] = None  # a delegate who voted has a part from then on
-            before = request.votes.get((record["level"], owner))
-            if before is None or before[2] < version:
+            for person in (owner, actor):
+                request.approvers.setdefault(person, offset)
+            earlier = request.votes.get((record["level"], owner))
+            if earlier is None or earlier[2] < version:
                 request.votes[(record["level"], owner)] = (decision, record["at"], version)
 
     def _command(self, id_: str, record: dict[str, Any], request_id: str | None) -> None:
@@ -273,23 +265,6 @@ def _transpose(rows: list[tuple[Any, ...]], width: int) -> list[Any]:
 def _array(items: list[str]) -> str:
     """A PostgreSQL array literal; roles are single words."""
     return "{" + ",".join(f'"{item}"' for item in items) + "}" if items else "{}"
-
-
-def _waiting(document: dict[str, Any]) -> set[str]:
-    """Whose vote is open now: all who may decide at the open level, less those who have voted on it."""
-    current = document["current_level"]
-    if current is None:
-        return set()
-    for level in document["route"]["levels"]:
-        if level["level"] == current:
-            return set(_deciders(level)) - {vote["approver_id"] for vote in level["votes"]}
-    return set()
-
-
-def _deciders(level: dict[str, Any]) -> list[str]:
-    """The pool of a level, and those to whom it was escalated."""
-    found: list[str] = [*level["approvers"], *level.get("escalated", ())]
-    return found
 
 
 def _standing(document: dict[str, Any]) -> dict[tuple[str, str], str]:

@@ -62,11 +62,17 @@ def concern_of(events: list[Event], approver: str, named_at: int) -> tuple[int, 
 
 
 def waiting_on(document: dict[str, Any]) -> set[str]:
-    """Whose vote is open now: the pool of the open level, less those who have voted on it."""
+    """Whose vote is open now: all who may decide at the open level, less those who have voted on it."""
     current = document["current_level"]
     if current is None:
         return set()
     for level in document["route"]["levels"]:
         if level["level"] == current:
-            return set(level["approvers"]) - {vote["approver_id"] for vote in level["votes"]}
+            return set(deciders(level)) - {vote["approver_id"] for vote in level["votes"]}
     return set()
+
+
+def deciders(level: dict[str, Any]) -> list[str]:
+    """The pool of a level, and those to whom it was escalated."""
+    found: list[str] = [*level["approvers"], *level.get("escalated", ())]
+    return found

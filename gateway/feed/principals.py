@@ -13,7 +13,7 @@ HASH_BYTES = 8
 
 def principals(catalog: Catalog, user_id: str, now_ms: int) -> tuple[str, ...]:
     """The person first, then those for whom they decide now; at most `MOST`."""
-    return (user_id,)
+    return (user_id, *catalog.delegators_of(user_id, now_ms))[:MOST]
 
 
 def hash_of(user_id: str) -> bytes:

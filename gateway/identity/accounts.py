@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from gateway.identity.principals import principals
+from gateway.feed.principals import principals
 from gateway.sql import accounts
 from gateway.sql.database import Database
 from schemas.catalog import Catalog

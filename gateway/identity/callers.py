@@ -22,9 +22,7 @@ SEES_ALL = frozenset({"admin", "auditor"})
 @dataclass(frozen=True, slots=True)
 class Caller:
     """A signed-in person. `roles` are those that both the token and the account have now, `granted` the token's, which is good
-    until `expires`, in seconds since 1970."""
-    """A signed-in person. `roles` are those that both the token and the account have now; `stands_for` those whose delegate they
-    are now, as a manager.
+    until `expires`, in seconds since 1970; `stands_for` those whose delegate they are now, as a manager.
     """
 
     user: User
@@ -93,9 +91,8 @@ class Callers:
         if user is None or not user.active:
             raise unauthenticated()
         roles = claims.roles.intersection(user.roles)
-        return Caller(user, roles, claims.session_id, claims.roles, claims.expires), proof
         stands_for = self._accounts.delegators_of(user.id) if "manager" in roles else ()
-        return Caller(user, roles, claims.session_id, stands_for), proof
+        return Caller(user, roles, claims.session_id, claims.roles, claims.expires, stands_for), proof
 
     async def _verify(self, token: bytes) -> Claims:
         try:

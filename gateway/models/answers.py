@@ -285,6 +285,8 @@ class Import(Shape):
     changed: Annotated[int, Field(ge=0)]
     unchanged: Annotated[int, Field(ge=0)]
     rows: Annotated[int, Field(ge=0)]
+
+
 class Delegation(Shape):
     """From `from` until before `until` the delegate may vote wherever the delegator may."""
 

@@ -30,16 +30,8 @@ def prepare(stack: Stack, api: Api) -> Mapping[str, Sequence[str]]:
         put_seen(stack, api, "reason", one, text=one)
         put_seen(stack, api, "assignment", one, category_id="meals", level="L3", approver_id="l3", region=f"r{number}")
     found = {"/requests/": requests, "/approvals/": requests, "/users/": victims, "/rules/versions/": ["1"]}
+    found["/delegations/"] = [made_delegation(api, "l1.apac") for _ in range(3)]
     return found | {f"/{plural}/": victims for plural in ("departments", "categories", "reasons", "assignments")}
-    return {"/requests/": requests, "/approvals/": requests, "/users/": victims, "/rules/versions/": ["1"]}
-    delegations = [made_delegation(api, "l1.apac") for _ in range(3)]
-    return {
-        "/requests/": requests,
-        "/approvals/": requests,
-        "/users/": victims,
-        "/rules/versions/": ["1"],
-        "/delegations/": delegations,
-    }
 
 
 def made_delegation(api: Api, who: str) -> str:

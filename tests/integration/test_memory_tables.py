@@ -28,15 +28,11 @@ COLUMNS = {
     " outcome, code, status_before, status_after, correlation_id, content, commitments, prev_hash, hash, event, partition,"
     " log_offset FROM audit.records",
     "personal": "entity, seq, salt, content FROM audit.personal",
-    "history": "request_id::text, version, status, actor_id, action, level, at, comment FROM requests.history",
     "requests": "id::text, version, status, requester_id, category_id, department_id, created_at, updated_at, document,"
     " partition, log_offset FROM requests.requests",
     "participants": "request_id::text, approver_id, created_at, waiting, decided, left_by, partition, log_offset"
     " FROM requests.participants",
     "history": "request_id::text, version, status, actor_id, action, level, at, comment, on_behalf_of FROM requests.history",
-    "requests": "id::text, version, status, requester_id, category_id, department_id, created_at, updated_at, document"
-    " FROM requests.requests",
-    "participants": "request_id::text, approver_id, created_at, waiting FROM requests.participants",
     "votes": "request_id::text, level, approver_id, decision, at, version FROM requests.votes",
     "commands": "id::text, actor_id, request_id::text, outcome, code, version FROM requests.commands",
     "entities": "kind, id, version, document FROM catalog.entities",
