@@ -17,6 +17,7 @@ from gateway.routes import (
     rules,
     sessions,
     sign_in_elsewhere,
+    sync,
     updates,
     users,
 )
@@ -33,6 +34,7 @@ ENDPOINTS: tuple[Endpoint, ...] = tuple(
         request_commands.group,
         requests.group,
         approvals.group,
+        sync.group,
         updates.group,
         events.group,
         commands.group,

@@ -19,7 +19,7 @@ from gateway.streams.outcomes import Outcome, Waiter
 from gateway.streams.security import SOURCE
 from schemas.base import rfc3339
 from schemas.codes import Code
-from schemas.envelope import derived_id, headers
+from schemas.envelope import Headers, derived_id, headers
 
 _KEY = re.compile(r"[ -~]{1,128}")
 #: How long a call waits that has something left to do, where calls wait for nothing.
@@ -76,15 +76,7 @@ async def exchange(call: Call, caller: Caller, sending: Sending) -> Exchange:
         metrics.count_command(sending.kind, "unavailable")
         raise unavailable("As many calls wait for their outcome as may. Nothing was changed.")
     command_id = sending.command_id
-    record_headers = headers(
-        id_=command_id,
-        type_=f"athena.command.{sending.kind}",
-        source=SOURCE,
-        time=rfc3339(services.now_ms()),
-        subject=sending.key,
-        correlation_id=call.correlation_id,
-        traceparent=call.traceparent,
-    )
+    record_headers = headers_for(call, sending)
     services.issued.remember(command_id, caller.id)
     prefer = preference(call.text_header(b"prefer"), services.settings.command_wait)
     if sending.follows and prefer.seconds == 0:
@@ -114,6 +106,19 @@ async def exchange(call: Call, caller: Caller, sending: Sending) -> Exchange:
         common.append((b"idempotent-replayed", b"true"))
     metrics.count_command(sending.kind, "pending" if outcome is None else outcome["status"])
     return Exchange(command_id, outcome, repeated, common, until)
+
+
+def headers_for(call: Call, sending: Sending) -> Headers:
+    """Headers of the command's record."""
+    return headers(
+        id_=sending.command_id,
+        type_=f"athena.command.{sending.kind}",
+        source=SOURCE,
+        time=rfc3339(call.services.now_ms()),
+        subject=sending.key,
+        correlation_id=call.correlation_id,
+        traceparent=call.traceparent,
+    )
 
 
 async def outcome_of(waiter: Waiter, offset: int, seconds: float) -> Outcome | None:
