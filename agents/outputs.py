@@ -15,7 +15,6 @@ from schemas import topics
 from schemas.audit import canonical, commitments, content_hash, sha256_hex
 from schemas.base import SCHEMA_VERSION, plain, rfc3339
 from schemas.codes import DETAIL, Code
-from schemas.commands import SYSTEM
 from schemas.envelope import derived_id, headers
 from schemas.events import AnyEvent, Commented, Reassigned, RolledBack, WindowClosed, Withdrawn
 from schemas.money import format_minor
@@ -208,14 +207,22 @@ def receivers(event: AnyEvent, before: RequestState | None, after: RequestState)
         case WindowClosed():
             yield event.status, after.requester_id
         case Commented():
-            told = {after.requester_id, *(have or had)} - {event.actor_id, SYSTEM}
-            yield from (("commented", user) for user in sorted(told))
+            asked = event.actor_id != after.requester_id
+            yield from (("commented", user) for user in sorted({after.requester_id} if asked else _answered(after)))
         case _:
             pass
     if after.status is Status.APPROVED and (before is None or before.status is not Status.APPROVED):
         yield "approved", after.requester_id
     if after.status is Status.REJECTED and (before is None or before.status is not Status.REJECTED):
         yield "rejected", after.requester_id
+
+
+def _answered(state: RequestState) -> set[str]:
+    """Whom the requester answers: who has or had a part in the open level; when none is open, who decided last."""
+    if state.open_level is not None:
+        return {*state.open_level.approvers, *(vote.approver_id for vote in state.open_level.votes)}
+    newest = state.newest_decision
+    return set() if newest is None else {vote.approver_id for level, vote in state.standing if level == newest[0]}
 
 
 def _tasks(state: RequestState | None) -> set[str]:

@@ -39,6 +39,7 @@ _COMMAND_HEADERS: list[dict[str, Any]] = [
 ]
 
 
+_CSV: dict[str, Any] = {"text/csv": {"schema": {"type": "string"}}}
 _IF_MATCH: dict[str, Any] = {
     "name": "If-Match",
     "in": "header",
@@ -113,6 +114,8 @@ def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
             found[status]["model"] = model
         if endpoint.yaml and status == 200:
             found[status]["content"] = {"application/yaml": {"schema": {"type": "string"}}}
+        if endpoint.csv == "answer":
+            found[status]["content"] = _CSV
         if endpoint.events and status == 200:
             found[status]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
     for status in sorted(endpoint.problems):
@@ -145,13 +148,20 @@ def _extra(endpoint: Endpoint) -> dict[str, Any]:
         if endpoint.yaml_body:
             content["application/yaml"] = {"schema": {"type": "string", "maxLength": MAX_BODY}}
         extra["requestBody"] = {"required": endpoint.body_required, "content": content}
+    if endpoint.csv == "body":
+        extra["requestBody"] = {"required": True, "content": _CSV}
     if endpoint.access.signed_in:
         extra["security"] = [{"bearer": []}]
     return extra
 
 
 def _operation_id(endpoint: Endpoint) -> str:
-    words = endpoint.path.removeprefix("/api/v1").replace(".well-known", "well_known").replace(".json", "")
+    words = (
+        endpoint.path.removeprefix("/api/v1")
+        .replace(".well-known", "well_known")
+        .replace(".json", "")
+        .replace(".csv", "")
+    )
     parts = [part.strip("{}").replace("-", "_") for part in words.split("/") if part]
     return "_".join([endpoint.method.lower(), *parts])
 

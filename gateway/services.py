@@ -68,7 +68,7 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.secrets = Secrets(settings)
         keys = self.secrets.take("token_keys", KeyRing.parse)
-        key = self.secrets.take("cursor_key", _cursor_keys)
+        self.key = key = self.secrets.take("cursor_key", _cursor_keys)
         vkeys = self.secrets.take("checkpoint_vkeys", _vkeys, least=0)
         self.database_url = self.secrets.take("database_url", check_url)
         kafka = settings.kafka
@@ -135,6 +135,11 @@ class Services:
     def openapi(self) -> bytes:
         """The OpenAPI document."""
         return orjson.dumps(document())
+
+    @cached_property
+    def imports(self) -> Turns:
+        """One file of reference data at a time: its check takes a core for a second."""
+        return Turns(1, waiting=4, seconds=30.0, what="import")
 
     async def start(self) -> None:
         """Begin to connect, and go on until all is there; calls are answered 503 until then."""

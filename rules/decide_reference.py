@@ -98,9 +98,9 @@ def _put(command: PutEntity, catalog: Catalog, at: int, last_version: int) -> Re
     missing = _missing(body, catalog)
     if missing is not None:
         return refuse(Code.UNKNOWN_REFERENCE, missing)
-    inactive = _inactive(body, before, catalog)
-    if inactive is not None:
-        return refuse(*inactive)
+    unfit = _inactive(body, before, catalog) or _said_already(body, id_, catalog)
+    if unfit is not None:
+        return refuse(*unfit)
     facts: dict[str, Any] = body.model_dump() | {"id": id_, "version": max(version, last_version) + 1}
     after: Entity
     match body:
@@ -108,17 +108,16 @@ def _put(command: PutEntity, catalog: Catalog, at: int, last_version: int) -> Re
             holder = catalog.users_by_email.get(body.email.lower())
             if holder is not None and holder != id_:
                 return refuse(Code.EMAIL_TAKEN, "/email")
-            known = before if isinstance(before, User) else None
-            facts["active"] = (known is None or known.active) if body.active is None else body.active
-            if _last_admin(catalog, id_) and not (facts["active"] and "admin" in body.roles):
+            facts["active"] = _active(body, before)
+            if not (facts["active"] and "admin" in body.roles) and _last_admin(catalog, id_):
                 return refuse(Code.LAST_ADMIN)
-            after = User(**facts, created_at=at if known is None else known.created_at)
+            after = User(**facts, created_at=before.created_at if isinstance(before, User) else at)
         case DepartmentBody():
             after = Department(**facts)
         case CategoryBody():
-            after = Category(**facts)
+            after = Category(**facts | {"active": _active(body, before)})
         case ReasonBody():
-            after = Reason(**facts)
+            after = Reason(**facts | {"active": _active(body, before)})
         case AssignmentBody():
             after = Assignment(**facts)
         case _:  # pragma: no cover - RulesBody is handled before
@@ -155,9 +154,23 @@ def _inactive(body: Any, before: Entity | None, catalog: Catalog) -> tuple[Code,
     return None
 
 
+def _said_already(body: Any, id_: str, catalog: Catalog) -> tuple[Code, None] | None:
+    """Two assignments that say the same: taking one away would change nothing, and nobody would see why."""
+    if isinstance(body, AssignmentBody):
+        place = (body.category_id, body.level, body.approver_id, body.department_id, body.region)
+        if any(one.place == place and one.id != id_ for one in catalog.assignments_for(body.category_id)):
+            return Code.ENTITY_EXISTS, None
+    return None
+
+
+def _active(body: UserBody | CategoryBody | ReasonBody, before: Entity | None) -> bool:
+    return getattr(before, "active", True) if body.active is None else body.active
+
+
 def _last_admin(catalog: Catalog, user_id: str) -> bool:
-    admins = [user.id for user in catalog.users.values() if user.active and "admin" in user.roles]
-    return admins == [user_id]
+    return catalog.is_active(user_id, "admin") and not any(
+        user.active and "admin" in user.roles and user.id != user_id for user in catalog.users.values()
+    )
 
 
 def _remove(command: RemoveEntity, catalog: Catalog) -> ReferenceDecision:

@@ -27,6 +27,15 @@ class Catalog:
         self.rules: dict[int, Rules] = {}
         self.newest_rules_version = 0
 
+    def copy(self) -> Catalog:
+        """One that can be changed without changing this one."""
+        other = Catalog()
+        vars(other).update(
+            {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
+        )
+        other.assignments_by_category = {key: dict(value) for key, value in self.assignments_by_category.items()}
+        return other
+
     @property
     def current_rules(self) -> Rules | None:
         """The newest published rules file."""

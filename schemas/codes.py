@@ -81,7 +81,7 @@ DETAIL: dict[Code, str] = {
     Code.UNKNOWN_REFERENCE: "It names something that does not exist.",
     Code.RULES_INVALID: "The rules file was not published, because its check found errors.",
     Code.APPROVER_INACTIVE: "Only an active manager can be assigned. Choose another person, or give this one the role.",
-    Code.ENTITY_EXISTS: "Something with this id exists already.",
+    Code.ENTITY_EXISTS: "The same exists already.",
     Code.FAILED: "The command could not be processed. An operator has been told; it may be replayed.",
 }
 

@@ -69,6 +69,11 @@ class Assignment(EntityBase):
     department_id: str | None = None
     region: str | None = None
 
+    @property
+    def place(self) -> tuple[str, str, str, str | None, str | None]:
+        """What it says, whatever its id: no two say the same."""
+        return self.category_id, self.level, self.approver_id, self.department_id, self.region
+
 
 class Rules(EntityBase):
     """One published version of the rules file; `id` is the version as text."""
@@ -91,7 +96,7 @@ def entity_key(kind: str, id_: str) -> str:
 
 
 class UserBody(Wire):
-    """`active` None: as it is; a new account is active."""
+    """`active` None: as it is; what is new is active."""
 
     kind: Literal["user"] = "user"
     email: Email
@@ -110,16 +115,20 @@ class DepartmentBody(Wire):
 
 
 class CategoryBody(Wire):
+    """`active` as in `UserBody`."""
+
     kind: Literal["category"] = "category"
     name: Name
-    active: bool = True
+    active: bool | None = True
 
 
 class ReasonBody(Wire):
+    """`active` as in `UserBody`."""
+
     kind: Literal["reason"] = "reason"
     text: Name
     category_id: EntityId | None = None
-    active: bool = True
+    active: bool | None = True
 
 
 class AssignmentBody(Wire):

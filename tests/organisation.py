@@ -46,10 +46,21 @@ def put_seen(stack: Stack, api: Api, kind: str, id_: str, **fields: Any) -> None
     version = outcome.entity["version"]
 
     def applied() -> bool:
-        items = api.get("admin", f"/{LISTS[kind]}", limit=200).json()["items"]
-        return any(item["id"] == id_ and item["version"] >= version for item in items)
+        found = listed(api, LISTS[kind], id_)
+        return found is not None and found["version"] >= version
 
     wait_until(applied, 10, f"the gateway does not show {kind} {id_} version {version}")
+
+
+def listed(api: Api, plural: str, id_: str) -> dict[str, Any] | None:
+    """An entity as its list shows it, None when it is not there."""
+    cursor: dict[str, str] = {}
+    while True:
+        page = api.get("admin", f"/{plural}", limit=200, **cursor).json()
+        found = next((item for item in page["items"] if item["id"] == id_), None)
+        if found is not None or page["next_cursor"] is None:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
 
 
 def person(stack: Stack, api: Api, id_: str, roles: tuple[str, ...], department: str, active: bool = True) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,3 +53,14 @@ def page_answer(documents: Iterable[str], next_cursor: str | None) -> Answer:
 def page_of(items: list[dict[str, Any]], next_cursor: str | None) -> Answer:
     """A page of plain values."""
     return json_answer({"items": items, "next_cursor": next_cursor})
+
+
+def pieces_answer(pieces: AsyncIterator[bytes], media_type: bytes, headers: RawHeaders = ()) -> Stream:
+    """A body that is made while it is sent, so that its whole is never in memory."""
+
+    async def run(send: Send, receive: Receive) -> None:
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    return Stream(b"", 200, media_type, headers, run=run, close=lambda: None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -45,6 +45,7 @@ class Endpoint:
     yaml_body: bool
     events: bool
     if_match: bool | None
+    csv: Literal["body", "answer"] | None
 
 
 LIMIT = Query("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "How many items at most.")
@@ -81,9 +82,11 @@ class Group:
         yaml_body: bool = False,
         events: bool = False,
         if_match: bool | None = None,
+        csv: Literal["body", "answer"] | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated handler. `command`: it makes a command. `yaml`, `yaml_body`: it answers, takes YAML too.
-        `events`: it answers with Server-Sent Events. `if_match`: it needs that header (True), or honours it.
+        `events`: it answers with Server-Sent Events. `if_match`: it needs that header (True), or honours it. `csv`: what is a file
+        of comma-separated values.
 
         Raises:
             TypeError: no `access` was declared; such a gateway does not start.
@@ -96,7 +99,7 @@ class Group:
             statuses |= {401}
         if access.limited or command:
             statuses |= {403}
-        if body is not None:
+        if body is not None or csv == "body":
             statuses |= {413, 415, 422}
         if query:
             statuses |= {422}
@@ -111,7 +114,7 @@ class Group:
             self.endpoints.append(
                 Endpoint(
                     method, self.prefix + path, handler, self.tag, access, body, body_required, query, headers, answers,
-                    frozenset(statuses), command, yaml, yaml_body, events, if_match,
+                    frozenset(statuses), command, yaml, yaml_body, events, if_match, csv,
                 )
             )  # fmt: skip
             return handler

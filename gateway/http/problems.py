@@ -25,6 +25,7 @@ TITLES = {
     "precondition-failed": "It has changed meanwhile",
     "precondition-required": "Say which version you mean",
     "rate-limited": "Too many requests",
+    "import-incomplete": "Not all of the file was taken over",
     "unavailable": "Not available right now",
     "internal": "Something went wrong here",
 }

@@ -6,11 +6,12 @@ follows. What had followed does not follow again, or an old call, repeated much 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gateway.identity.invitations import Invitation, invite, set_password
 from gateway.sql import given_passwords
-from gateway.sql.sessions import end_sessions
+from gateway.sql.sessions import end_sessions, with_sessions
 from schemas.reference import User
 
 if TYPE_CHECKING:
@@ -39,3 +40,11 @@ async def end_sessions_of_inactive(services: Services, user_id: str) -> None:
     """
     if not services.catalog.users[user_id].active:
         services.revocations.note(*await end_sessions(services.database, user_id))
+
+
+async def end_sessions_of_all_inactive(services: Services, user_ids: Sequence[str]) -> None:
+    """`end_sessions_of_inactive` for many. Raises Problem 503."""
+    users = services.catalog.users
+    inactive = [user_id for user_id in user_ids if user_id in users and not users[user_id].active]
+    for user_id in await with_sessions(services.database, inactive) if inactive else ():
+        await end_sessions_of_inactive(services, user_id)

@@ -259,6 +259,15 @@ class Assignment(Shape):
     version: int
 
 
+class Import(Shape):
+    """How many rows the file had, and what became of them. `unchanged`: it was so already."""
+
+    created: Annotated[int, Field(ge=0)]
+    changed: Annotated[int, Field(ge=0)]
+    unchanged: Annotated[int, Field(ge=0)]
+    rows: Annotated[int, Field(ge=0)]
+
+
 class RulesVersion(Shape):
     version: Annotated[int, Field(ge=1)]
     author_id: Id

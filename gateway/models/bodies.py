@@ -128,3 +128,28 @@ class RulesBody(Wire):
     comment: Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")] | None = (
         None
     )
+
+
+class CategoryBody(Wire):
+    """Without `active` it stays active or inactive; a new one is active."""
+
+    name: Name
+    active: bool | None = None
+
+
+class ReasonBody(Wire):
+    """Without `category_id` it fits every category; `active` as in a category."""
+
+    text: Name
+    category_id: EntityId | None = None
+    active: bool | None = None
+
+
+class AssignmentBody(Wire):
+    """For a department or for a region, not for both; for all without either."""
+
+    category_id: EntityId
+    level: Level
+    approver_id: EntityId
+    department_id: EntityId | None = None
+    region: Region | None = None

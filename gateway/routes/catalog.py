@@ -1,20 +1,16 @@
-"""Reference data: read from this process's copy of it, changed by commands."""
+"""Reference data, read from this process's copy of it."""
 
 from __future__ import annotations
 
 import bisect
 from typing import Any
 
-from gateway.http.access import ADMIN, OVERSEER, SIGNED_IN
+from gateway.http.access import OVERSEER, SIGNED_IN
 from gateway.http.answers import Answer, json_answer
-from gateway.http.bodies import read_body
 from gateway.http.call import Call
-from gateway.http.describe import API, CURSOR, LIMIT, Group
+from gateway.http.describe import CURSOR, LIMIT, Group
 from gateway.http.queries import Page, query
 from gateway.models import answers
-from gateway.models.bodies import DepartmentBody
-from gateway.streams.reference_commands import Change, create, shown
-from schemas import reference
 from schemas.reference import EntityBase
 
 group = Group("Reference data")
@@ -41,11 +37,6 @@ async def _page(call: Call, name: str, table: dict[str, Any]) -> Answer:
     return json_answer(document, headers=((b"etag", tag),))
 
 
-async def _made(change: Change) -> Answer:
-    assert change.entity is not None
-    return shown(change, entity_document(change.entity), 201)
-
-
 _PAGE = (LIMIT, CURSOR)
 
 
@@ -53,16 +44,6 @@ _PAGE = (LIMIT, CURSOR)
 async def departments(call: Call) -> Answer:
     """All departments, in the order of their ids."""
     return await _page(call, "departments", call.services.catalog.departments)
-
-
-@group.endpoint(
-    "POST", "/departments", ADMIN, {201: answers.Department, 202: answers.Command}, body=DepartmentBody, command=True
-)
-async def add_department(call: Call) -> Answer:
-    """Make a department."""
-    body = await read_body(call, DepartmentBody)
-    made = reference.DepartmentBody(**body.model_dump())
-    return await create(call, f"{API}/departments", made, _made)
 
 
 @group.endpoint("GET", "/categories", SIGNED_IN, {200: answers.Page[answers.Category]}, query=_PAGE)

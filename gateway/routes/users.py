@@ -12,7 +12,7 @@ from gateway.http.bodies import read_body
 from gateway.http.call import Call
 from gateway.http.describe import API, CURSOR, LIMIT, Group, Query
 from gateway.http.preconditions import if_match, required
-from gateway.http.problems import invalid_at, not_found, unavailable
+from gateway.http.problems import invalid_at, not_found
 from gateway.http.queries import Page, matching, query
 from gateway.identity.account_credentials import end_sessions_of_inactive, give_password, invite_new
 from gateway.identity.callers import SEES_ALL
@@ -20,6 +20,7 @@ from gateway.identity.invitations import check_password
 from gateway.models import answers
 from gateway.models.bodies import NewUserBody, UserBody
 from gateway.sql import people
+from gateway.streams.known import known, target
 from gateway.streams.reference_commands import Change, create, remove, replace, shown
 from gateway.values import ENTITY_ID, rfc3339_of
 from schemas import reference
@@ -30,8 +31,6 @@ from schemas.reference import Role, User
 group = Group("Users")
 
 _ROLES = list(get_args(Role))
-#: For this gateway to read reference data up to what another one may have written.
-_CATCH_UP_SECONDS = 2.0
 _SEARCH = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,100}")
 _CHANGED: dict[int, Any] = {200: answers.User, 202: answers.Command}
 
@@ -136,11 +135,11 @@ async def change(call: Call) -> Answer:
     body = await read_body(call, UserBody)
     wanted = required(if_match(call))
     services = call.services
-    current = await _known(call, target(call))
+    current = await known(call, services.catalog.users, target(call))
     expected = wanted.expected(current.version)
     if expected is not None and expected > current.version:
         # Another gateway may have answered that version a moment ago.
-        current = await _known(call, current.id, at=expected)
+        current = await known(call, services.catalog.users, current.id, at=expected)
         expected = wanted.expected(current.version)
     if body.password is not None:
         await check_password(services, body.email, body.name, body.password)
@@ -172,38 +171,14 @@ async def deactivate(call: Call) -> Answer:
     wanted = if_match(call)
     user_id = target(call)
     services = call.services
-    expected = None if wanted is None else wanted.expected((await _known(call, user_id)).version)
+    users = services.catalog.users
+    expected = None if wanted is None else wanted.expected((await known(call, users, user_id)).version)
 
     async def gone(change: Change) -> Answer:
         await end_sessions_of_inactive(services, user_id)
         return Answer(b"", 204, headers=change.headers)
 
     return await remove(call, f"{API}/users/{user_id}", "user", user_id, expected, gone, follows=True)
-
-
-def target(call: Call) -> str:
-    """The path's user id. Raises Problem 404 for what is no id."""
-    user_id = call.path_values["id"]
-    if not ENTITY_ID.fullmatch(user_id):
-        raise not_found()
-    return user_id
-
-
-async def _known(call: Call, user_id: str, at: int = 1) -> User:
-    """The account, at version `at` or later if there is one: what this gateway has yet to read is read first.
-
-    Raises:
-        Problem: 404; 503 when Kafka does not answer.
-    """
-    services = call.services
-    found = services.catalog.users.get(user_id)
-    if found is None or found.version < at:
-        if not await services.follower.catch_up(_CATCH_UP_SECONDS):
-            raise unavailable("Reference data cannot be read up to now.")
-        found = services.catalog.users.get(user_id)
-    if found is None:
-        raise not_found()
-    return found
 
 
 def _user(change: Change) -> User:

@@ -53,6 +53,8 @@ _REVOKE = "UPDATE identity.sessions SET revoked_at = clock_timestamp() WHERE id 
 _END = """
 UPDATE identity.sessions SET revoked_at = clock_timestamp()
 WHERE id = $1::uuid AND user_id = $2 AND revoked_at IS NULL AND expires_at > now() RETURNING id"""
+_SIGNED_IN = """
+SELECT DISTINCT user_id FROM identity.sessions WHERE user_id = ANY($1::text[]) AND revoked_at IS NULL"""
 _END_ALL = """
 UPDATE identity.sessions SET revoked_at = clock_timestamp()
 WHERE user_id = $1 AND id IS DISTINCT FROM $2::uuid AND revoked_at IS NULL RETURNING id::text"""
@@ -216,6 +218,11 @@ async def end_sessions(database: Database, user_id: str) -> list[str]:
     """End all of this user's sessions as not trusted any more; returns their ids. Other gateways know within a second."""
     async with database.connection() as connection, connection.transaction():
         return await end_all(connection, user_id)
+
+
+async def with_sessions(database: Database, user_ids: Sequence[str]) -> list[str]:
+    """Those of the users who are signed in somewhere."""
+    return [row[0] for row in await database.rows(_SIGNED_IN, user_ids)]
 
 
 async def end_all(connection: Any, user_id: str, keep: str | None = None) -> list[str]:

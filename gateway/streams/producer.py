@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -59,13 +60,18 @@ class Producer:
         Raises:
             Problem: 503 when that did not happen within 5 s; 413 for a record that Kafka would not take.
         """
+        return (await self.send_all(topic, [(key, value, headers)]))[0]
+
+    async def send_all(self, topic: str, records: Sequence[tuple[bytes, bytes, Headers]]) -> list[RecordMetadata]:
+        """As `send` for several (key, value, headers): they stand in the log in this order. When it raises, some may be there."""
         producer = self._producer
-        if producer is None or self._underway >= MAX_UNDERWAY:
+        if producer is None or self._underway + len(records) > MAX_UNDERWAY:
             raise _unreachable()
-        self._underway += 1
+        self._underway += len(records)
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                return await (await producer.send(topic, value, key=key, headers=headers))
+                sent = [await producer.send(topic, value, key=key, headers=headers) for key, value, headers in records]
+                return list(await asyncio.gather(*sent))
         except TimeoutError as error:
             raise _unreachable() from error
         except MessageSizeTooLargeError:
@@ -75,7 +81,7 @@ class Producer:
                 self._renew(producer, error)
             raise _unreachable() from error
         finally:
-            self._underway -= 1
+            self._underway -= len(records)
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = self._kafka.producer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -42,6 +43,9 @@ class House:
             person(stack, self.api, account, roles, department)
         second = {"category_id": "marketing", "level": "L1", "approver_id": "second.apac", "region": "apac"}
         put_seen(stack, self.api, "assignment", "second", **second)
+        put_seen(stack, self.api, "department", "spare", name="Spare", region="emea")
+        put_seen(stack, self.api, "category", "spare", name="Spare", active=False)
+        put_seen(stack, self.api, "reason", "spare", text="Spare")
         self.tokens = {name: self.api.token(account) for name, account in PEOPLE.items() if name != "ghost"}
         roles, department = _EXTRA["gone"]
         person(stack, self.api, "gone", roles, department, active=False)
@@ -59,6 +63,13 @@ class House:
         """A token of a session of its own; the old one for who cannot sign in any more."""
         answer = self.api.login(PEOPLE.get(name, name))
         return answer.json()["access_token"] if answer.status_code == 200 else self.tokens.get(name)
+
+    def assignment(self) -> str:
+        """Id of a new assignment that nobody needs."""
+        body = {"category_id": "marketing", "level": "L1", "approver_id": "l3", "region": uuid.uuid4().hex}
+        answer = self.api.post("admin", "/assignments", body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
 
     def session_of(self, name: str) -> str:
         """Id of a new session of that person."""
@@ -78,6 +89,8 @@ class House:
         """A call as that person; `nobody` sends no token."""
         sent = token or self.tokens.get(name)
         headers = dict(headers) if sent is None else {"Authorization": f"Bearer {sent}", **headers}
+        if "content" in more:
+            headers["Content-Type"] = "text/csv"
         if method == "PUT" or path.endswith("/restore"):
             headers["If-Match"] = "*"
         prefix = "" if path.startswith(("/livez", "/readyz", "/.well-known")) else API

@@ -96,7 +96,7 @@ def _reference(name: str, kind: str, facts: dict[str, Any]) -> tuple[str, str, d
         "department": {"name": "D", "region": "emea"},
         "category": {"name": "C"},
         "reason": {"text": "R"},
-        "assignment": {"category_id": "training", "level": "L3", "approver_id": "l3"},
+        "assignment": {"category_id": "training", "level": "L3", "approver_id": "l3", "region": id_},
         "rules": {"yaml": rules_text()},
     }
     if name == "PutEntity":

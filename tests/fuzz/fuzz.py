@@ -14,12 +14,14 @@ from pathlib import Path
 
 from gateway.http.describe import API, Endpoint
 from gateway.openapi import STORED
+from gateway.reference_files.sheets import SHEETS
 from gateway.routes.table import ENDPOINTS
 from gateway.server.connection import MAX_URL
 
 #: What JSON Schema cannot say: a cursor is signed, a reference must exist, an amount has its currency's decimals, two
-#: spellings of one filter must agree, a refresh token lies in the body or in a cookie, a password must be hard to guess, a
-#: redirect URI is one of the settings', a rules file is YAML with a meaning. There 422 is a right answer to what fits the document.
+#: spellings of one filter must agree, a file has columns, a refresh token lies in the body or in a cookie, a password must be
+#: hard to guess, a redirect URI is one of the settings', a rules file is YAML with a meaning. There 422 is a right answer to
+#: what fits the document.
 UNSAYABLE = frozenset(
     {
         ("POST", f"{API}/requests"),
@@ -28,6 +30,9 @@ UNSAYABLE = frozenset(
         ("GET", f"{API}/users"),
         ("POST", f"{API}/users"),
         ("PUT", f"{API}/users/{{id}}"),
+        *(("POST", f"{API}/{kind}") for kind in ("categories", "reasons", "assignments")),
+        ("PUT", f"{API}/reasons/{{id}}"),
+        *(("PUT", f"{API}/import/{kind}") for kind in SHEETS),
         ("POST", f"{API}/auth/password"),
         ("POST", f"{API}/auth/password/first"),
         ("POST", f"{API}/auth/oidc/start"),

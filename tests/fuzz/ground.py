@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tests.client import ROUTE_ALL, Api
-from tests.organisation import person
+from tests.organisation import person, put_seen
 from tests.stack import Stack
 
 ALL_ROLES = ("sales", "manager", "admin", "auditor")
@@ -23,4 +23,10 @@ def prepare(stack: Stack, api: Api) -> Mapping[str, Sequence[str]]:
     victims = [f"victim{number}" for number in range(3)]
     for victim in victims:
         person(stack, api, victim, ("sales",), "emea-sales")
-    return {"/requests/": requests, "/approvals/": requests, "/users/": victims, "/rules/versions/": ["1"]}
+    for number, one in enumerate(victims):
+        put_seen(stack, api, "department", one, name=one, region="emea")
+        put_seen(stack, api, "category", one, name=one, active=False)
+        put_seen(stack, api, "reason", one, text=one)
+        put_seen(stack, api, "assignment", one, category_id="meals", level="L3", approver_id="l3", region=f"r{number}")
+    found = {"/requests/": requests, "/approvals/": requests, "/users/": victims, "/rules/versions/": ["1"]}
+    return found | {f"/{plural}/": victims for plural in ("departments", "categories", "reasons", "assignments")}

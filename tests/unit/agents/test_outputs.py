@@ -226,11 +226,41 @@ def test_a_reassignment_tells_who_lost_a_vote_who_lost_a_task_and_who_got_one() 
     assert told(worker.send(reassign("L2"))) == [], "nothing changed, nobody is told"
 
 
-def test_a_comment_tells_the_requester_and_those_with_the_open_task_but_not_its_author() -> None:
-    """A question is never read."""
+def commented(*people: str) -> list[tuple[str, str]]:
+    return [("commented", user) for user in people]
+
+
+def test_a_question_reaches_the_requester_and_its_answer_those_of_the_open_level() -> None:
+    """A question is never read, or its answer by everybody but who asked; or one's own words come back to oneself."""
+    worker = Worker(rules=org.fixed_rules(quorum={"L1": 2}))
+    worker.send(submit())
+    assert told(worker.send(comment("ann"))) == commented("sam"), "the others of the pool asked nothing"
+    assert told(worker.send(comment("sam"))) == commented("ann", "bob")
+    worker.send(approve("ann"))
+    assert told(worker.send(comment("sam"))) == commented("ann", "bob"), "who has voted may have asked"
+    worker.send(approve("bob"))
+    assert told(worker.send(comment("ann"))) == commented("sam"), "who was on it can still ask"
+    assert told(worker.send(comment("sam"))) == commented("cid", "dee")
+
+
+def test_an_answer_after_the_decision_reaches_who_decided() -> None:
+    """Whoever rejected never reads why that was wrong, while it could still be rolled back."""
+    worker = Worker(rules=org.fixed_rules(quorum={"L1": 2}))
+    worker.send(submit())
+    assert told(worker.send(comment("sam", "?"))) == commented("ann", "bob")
+    worker.send(approve("ann"))
+    worker.send(reject("bob", comment="no"))
+    assert told(worker.send(comment("sam"))) == commented("ann", "bob")
+    assert told(worker.send(comment("bob"))) == commented("sam")
+
+
+def test_a_word_about_what_was_taken_back_bothers_nobody() -> None:
+    """People who never looked at a request hear of it after it is gone."""
     worker = Worker()
     worker.send(submit())
-    assert told(worker.send(comment("ann"))) == [("commented", "bob"), ("commented", "sam")]
+    worker.send(withdraw())
+    assert told(worker.send(comment("sam"))) == []
+    assert told(worker.send(comment("ann"))) == commented("sam")
 
 
 def test_messages_carry_no_comment_and_no_description() -> None:

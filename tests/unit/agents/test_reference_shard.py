@@ -192,6 +192,36 @@ def test_what_is_named_must_exist() -> None:
     assert registry.code(registry.remove("category", "nope")) == "not-found"
 
 
+def test_no_two_assignments_say_the_same() -> None:
+    """An administrator takes an approver away, and nothing changes: another assignment says the same."""
+    registry = Registry()
+    body = {"kind": "assignment", "category_id": "travel", "level": "L1", "approver_id": "ann"}
+    assert registry.code(registry.put("t2", body)) == "entity-exists"
+    assert registry.code(registry.put("t1", body)) is None
+    assert registry.code(registry.put("t2", body | {"region": "emea"})) is None
+    assert registry.code(registry.put("t2", body)) == "entity-exists"
+    assert registry.code(registry.remove("assignment", "t1")) is None
+    assert registry.code(registry.put("t2", body)) is None
+
+
+@pytest.mark.parametrize("kind", ["category", "reason"])
+def test_a_change_that_does_not_speak_of_it_brings_nothing_back(kind: str) -> None:
+    """A correction of a name opens a category again that was closed."""
+    registry = Registry()
+    words = {"category": {"name": "One"}, "reason": {"text": "One"}}[kind]
+
+    def active(**fields: Any) -> Any:
+        return registry.outcome(registry.put("one", {"kind": kind} | words | fields))["entity"]["active"]
+
+    assert active(active=None) is True
+    assert (active(active=False), active(active=None), active(active=True), active(active=None)) == (
+        False,
+        False,
+        True,
+        True,
+    )
+
+
 def test_nothing_new_is_given_to_who_left_or_cannot_approve() -> None:
     """An assignment names somebody who will never decide, and requests are refused or wait because of it."""
     registry = Registry()

@@ -1,0 +1,1 @@
+"""Reference data as CSV files: one kind a file, written out, read, checked whole, and taken over row by row."""
