@@ -30,10 +30,10 @@ class Rate:
 
 
 class Shared(Protocol):
-    """Counts a call where all gateways count."""
+    """Counts calls where all gateways count."""
 
-    async def take(self, rate: Rate, key: str) -> float:
-        """0 when the call may go on, else the seconds until one may."""
+    async def take(self, rate: Rate, key: str, cost: int = 1) -> float:
+        """0 when as many calls as `cost` may go on, else the seconds until they may."""
 
 
 class Buckets:
@@ -45,13 +45,13 @@ class Buckets:
         self._keys = keys
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, key: str) -> float:
-        """Take one token; 0 when there was one, else the seconds until there will be."""
+    def take(self, key: str, cost: int = 1) -> float:
+        """Take `cost` tokens, at most a burst; 0 when they were there, else the seconds until they will be."""
         now = self._clock()
         level, at = self._levels.get(key, (self.rate.burst, now))
         level = min(self.rate.burst, level + (now - at) * self.rate.per_second)
-        wait = 0.0 if level >= 1 else (1 - level) / self.rate.per_second
-        self._levels[key] = (level - 1 if wait == 0 else level, now)
+        wait = 0.0 if level >= cost else (cost - level) / self.rate.per_second
+        self._levels[key] = (level - cost if wait == 0 else level, now)
         self._levels.move_to_end(key)
         if len(self._levels) > self._keys:
             self._levels.popitem(last=False)
@@ -79,9 +79,9 @@ class Limits:
         self._devices = Buckets(Rate("device", settings.rate_device, settings.rate_device_burst), clock)
         self._all_devices = Buckets(Rate("devices", *sign_in), clock)
 
-    async def user(self, user_id: str) -> None:
-        """Count one call of the user. Raises Problem 429."""
-        await self._count(self._users, user_id, "per user")
+    async def user(self, user_id: str, calls: int = 1) -> None:
+        """Count calls of the user, however many at most as the bucket holds: what is larger must pass too. Raises Problem 429."""
+        await self._count(self._users, user_id, "per user", min(calls, self._users.rate.burst))
 
     async def address(self, address: str, known: Callable[[], str | None] = lambda: None) -> None:
         """Count one call from the address. Raises Problem 429.
@@ -104,18 +104,18 @@ class Limits:
         """Count one step of a sign-in from the address. Raises Problem 429."""
         await self._count(self._sign_ins, network_of(address), "to sign in per address")
 
-    async def _count(self, buckets: Buckets, key: str, whose: str) -> None:
-        wait = await self._wait(buckets, key)
+    async def _count(self, buckets: Buckets, key: str, whose: str, cost: int = 1) -> None:
+        wait = await self._wait(buckets, key, cost)
         if wait > 0:
             raise _refused(buckets.rate, wait, whose)
 
-    async def _wait(self, buckets: Buckets, key: str) -> float:
-        """Take one; 0 when there was one, else the seconds until there may be."""
+    async def _wait(self, buckets: Buckets, key: str, cost: int = 1) -> float:
+        """Take `cost`; 0 when they were there, else the seconds until they may be."""
         if not self.on:
             return 0.0
-        wait = buckets.take(key)
+        wait = buckets.take(key, cost)
         if wait == 0 and self._shared is not None:
-            wait = await self._shared.take(buckets.rate, key)
+            wait = await self._shared.take(buckets.rate, key, cost)
         return wait
 
 

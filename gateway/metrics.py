@@ -20,6 +20,7 @@ WORKER_LAG = Gauge(
 SHEDDING = Gauge("athena_gateway_shedding", "1 while new submissions are answered 503 because the workers lag")
 SUBMISSIONS_SHED = Counter("athena_gateway_submissions_shed", "Submissions answered 503 because the workers lag")
 UNWAITED = Counter("athena_gateway_unwaited", "Commands answered 202 at once because too many POSTs wait already")
+SYNC_ITEMS = Counter("athena_gateway_sync_items", "Items of sync batches by result", ["result"])
 SQL_CONNECTIONS = Gauge("athena_gateway_sql_connections", "Connections to PostgreSQL", ["state"])
 SQL_FAILURES = Counter("athena_gateway_sql_failures", "Statements that PostgreSQL did not answer")
 PRODUCER_RENEWALS = Counter("athena_gateway_producer_renewals", "New Kafka producers after a fatal error")

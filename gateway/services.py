@@ -39,7 +39,7 @@ from gateway.limits import Limits
 from gateway.openapi import document
 from gateway.rules_desk import RulesDesk
 from gateway.shared_limits import RedisLimits
-from gateway.sql import commands, credentials, sessions, turns
+from gateway.sql import commands, credentials, sessions, sync_ops, turns
 from gateway.sql.database import Database
 from gateway.streams.issued import Issued
 from gateway.streams.lag import WorkerLag
@@ -241,7 +241,7 @@ class Services:
         self.started = True
         log.info("the gateway is ready", reference_offset=self.catalog.offset)
         while True:
-            for table in (commands, sessions, credentials, turns):
+            for table in (commands, sync_ops, sessions, credentials, turns):
                 try:
                     await table.forget_old(self.database)
                 except Problem:

@@ -65,8 +65,8 @@ class RedisLimits:
         self._asks_again_at = 0.0
         metrics.SHARED_LIMITS.set(1)
 
-    async def take(self, rate: Rate, key: str) -> float:
-        """0 when the call may go on or Redis does not say, else the seconds until one may."""
+    async def take(self, rate: Rate, key: str, cost: int = 1) -> float:
+        """0 when the calls may go on or Redis does not say, else the seconds until they may."""
         if self._away:
             if self._clock() < self._asks_again_at:
                 return 0.0
@@ -74,7 +74,7 @@ class RedisLimits:
         item = window_of(rate)
         try:
             async with asyncio.timeout(self._seconds):
-                if await self._limiter.hit(item, rate.scope, key):
+                if await self._limiter.hit(item, rate.scope, key, cost=cost):
                     wait = 0.0
                 else:
                     stats = await self._limiter.get_window_stats(item, rate.scope, key)

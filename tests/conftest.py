@@ -12,7 +12,7 @@ from tests import stack as stacks
 
 FOLDER = "ATHENA_TEST_FOLDER"
 #: Quick tests come first, so that a simple mistake shows soon. Then the long chain of faults, beside which the rest runs.
-ORDER = ("unit", "faults", "integration", "access_matrix", "fuzz", "simulation", "e2e")
+ORDER = ("unit", "faults", "integration", "access_matrix", "fuzz", "fleet", "simulation", "e2e")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

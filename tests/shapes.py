@@ -215,6 +215,29 @@ def command(value: Any, at: str = "command") -> None:
     assert (value["problem"] is not None) == (value["status"] == "refused"), f"{at}: problem beside {value['status']}"
 
 
+_results = exactly({"results": many(exactly({"op_id": nullable(any_text), "result": text}, {
+    "first_result": one_of("applied", "conflict", "rejected"), "request": request, "problem": problem, "after": number(1),
+    "depends_on": nullable(any_text),
+}))})  # fmt: skip
+#: What a result holds besides op id and result; `?`: perhaps.
+_PARTS = {
+    "applied": "request", "conflict": "problem request", "rejected": "problem request?", "retry": "after",
+    "blocked": "depends_on",
+}  # fmt: skip
+
+
+def batch(value: Any, at: str = "batch") -> None:
+    """The answer to a sync: each result has the parts that belong to it."""
+    _results(value, at)
+    for index, found in enumerate(value["results"]):
+        kind = found["result"]
+        parts = _PARTS[found["first_result"]] + " first_result" if kind == "duplicate" else _PARTS[kind]
+        have = set(found) - {"op_id", "result"}
+        may = {part.rstrip("?") for part in parts.split()}
+        must = {part for part in parts.split() if not part.endswith("?")}
+        assert must <= have <= may, f"{at}/results/{index}: {kind} has {sorted(have)}, expected {parts}"
+
+
 def page(item: Check) -> Check:
     """A list as answered."""
     return exactly({"items": many(item), "next_cursor": nullable(text)})

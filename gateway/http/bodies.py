@@ -11,6 +11,8 @@ from gateway.http.call import Call
 from gateway.http.problems import FieldError, Problem, invalid, malformed, unavailable
 
 MAX_BODY = 1024 * 1024
+#: Of a batch of what was done offline.
+MAX_SYNC_BODY = 4 * MAX_BODY
 #: What is read and thrown away beyond the limit, so that an honest client gets to see the answer; in bytes and seconds.
 _DRAIN_BYTES = 32 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
@@ -21,13 +23,13 @@ _MAX_ERRORS = 20
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_body(call: Call, model: type[Model], *, optional: bool = False) -> Model:
-    """The body as `model`. With `optional`, no body at all counts as `{}`.
+async def read_body(call: Call, model: type[Model], *, optional: bool = False, limit: int = MAX_BODY) -> Model:
+    """The body as `model`, of at most `limit` bytes. With `optional`, no body at all counts as `{}`.
 
     Raises:
         Problem: 413, 415, 400 for what is no JSON, 422 with a pointer to each place that is wrong.
     """
-    data = await read_bytes(call, MAX_BODY)
+    data = await read_bytes(call, limit)
     if not data and optional:
         data = b"{}"
     elif not is_json(call.raw_headers.get(b"content-type")):
@@ -45,11 +47,16 @@ def parse(data: bytes, model: type[Model]) -> Model:
             raise malformed(
                 "The body is not JSON. " + found[0]["msg"].removeprefix("Invalid JSON: ").capitalize()
             ) from None
-        errors: list[FieldError] = [
-            {"pointer": pointer(each["loc"]), "detail": each["msg"].removeprefix("Value error, ")}
-            for each in found[:_MAX_ERRORS]
-        ]
-        raise invalid(*errors) from None
+        raise invalid(*field_errors(error)) from None
+
+
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """Each place that is wrong, and what is wrong there; what was sent is not repeated."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [
+        {"pointer": pointer(each["loc"]), "detail": each["msg"].removeprefix("Value error, ")}
+        for each in found[:_MAX_ERRORS]
+    ]
 
 
 def pointer(loc: tuple[int | str, ...]) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 from pydantic import BaseModel
 
 from gateway.http.access import ADMIN, SALES, SIGNED_IN
@@ -13,7 +10,6 @@ from gateway.http.bodies import read_body
 from gateway.http.call import Call
 from gateway.http.describe import API, Group
 from gateway.http.problems import invalid_at, not_found
-from gateway.identity.callers import Caller
 from gateway.models import answers
 from gateway.models.bodies import CommentBody, DecisionBody, ReassignBody, SubmitBody
 from gateway.sql import requests
@@ -26,8 +22,6 @@ from schemas.money import MoneyError, parse_minor
 group = Group("Requests")
 
 CHANGED: dict[int, type[BaseModel]] = {200: answers.Request, 202: answers.Command}
-#: How long the read side gets to show a request that was filed a moment ago, in seconds.
-_READ_SIDE_LAG = 2.0
 
 
 @group.endpoint("POST", "/requests", SALES, {201: answers.Request, 202: answers.Command}, body=SubmitBody, command=True)
@@ -45,7 +39,8 @@ async def submit(call: Call) -> Answer:
     if body.reason_id not in catalog.reasons:
         raise invalid_at("/reason_id", "is no reason")
     await admit(call, caller, f"{API}/requests")
-    if body.supersedes is not None and not await _is_own(call, caller, body.supersedes):
+    old = body.supersedes
+    if old is not None and not await requests.own_of(call.services.database, [old], caller.id):
         raise invalid_at("/supersedes", "is none of your requests")
     return await issue(
         call,
@@ -60,15 +55,6 @@ async def submit(call: Call) -> Answer:
         currency=body.currency,
         supersedes=body.supersedes,
     )
-
-
-async def _is_own(call: Call, caller: Caller, request_id: str) -> bool:
-    until = time.monotonic() + _READ_SIDE_LAG
-    while not await requests.is_own(call.services.database, request_id, caller.id):
-        if time.monotonic() > until:
-            return False
-        await asyncio.sleep(0.05)
-    return True
 
 
 def target(call: Call) -> str:

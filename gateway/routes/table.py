@@ -20,6 +20,7 @@ from gateway.routes import (
     rules,
     sessions,
     sign_in_elsewhere,
+    sync,
     updates,
     users,
 )
@@ -36,6 +37,7 @@ ENDPOINTS: tuple[Endpoint, ...] = tuple(
         request_commands.group,
         requests.group,
         approvals.group,
+        sync.group,
         updates.group,
         events.group,
         commands.group,

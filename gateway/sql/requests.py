@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
 from gateway.identity.callers import Caller
 from gateway.sql.database import Database, Row
 
-#: $2: the caller sees all; $3: the caller; $4: the caller is a manager; $5: the caller, and whose delegate they are.
-_VISIBLE = """($2 OR r.requester_id = $3 OR ($4 AND EXISTS (
+#: Whether the caller may see request `r`. $2: the caller sees all; $3: the caller; $4: the caller is a manager; $5: the caller, and
+#: whose delegate they are.
+VISIBLE = """($2 OR r.requester_id = $3 OR ($4 AND EXISTS (
   SELECT FROM requests.participants p WHERE p.request_id = r.id AND p.approver_id = ANY($5))))"""
-_ONE = f"SELECT r.version, r.document FROM requests.requests r WHERE r.id = $1::uuid AND {_VISIBLE}"  # noqa: S608 - constants
-_OWN = "SELECT EXISTS (SELECT FROM requests.requests WHERE id = $1::uuid AND requester_id = $2)"
+_ONE = f"SELECT r.version, r.document FROM requests.requests r WHERE r.id = $1::uuid AND {VISIBLE}"  # noqa: S608 - constants
+_OWN = "SELECT id::text AS id FROM requests.requests WHERE id = ANY($1::uuid[]) AND requester_id = $2"
 
 _COLUMNS = "SELECT r.id::text AS id, r.created_at, r.document FROM requests.requests r"
 _JOINED = """SELECT r.id::text AS id, r.created_at, r.document
 FROM requests.participants p JOIN requests.requests r ON r.id = p.request_id"""
 
 _BY_PARTICIPANT = "p.created_at DESC, p.request_id DESC"
+#: How long the read side gets to show a request that was filed a moment ago, in seconds.
+_READ_SIDE_LAG = 2.0
 
 
 async def find(database: Database, request_id: str, caller: Caller) -> Row | None:
@@ -28,9 +34,15 @@ async def find(database: Database, request_id: str, caller: Caller) -> Row | Non
     )
 
 
-async def is_own(database: Database, request_id: str, user_id: str) -> bool:
-    """Whether the read side knows it as a request of that user."""
-    return bool(await database.value(_OWN, request_id, user_id))
+async def own_of(database: Database, request_ids: Collection[str], user_id: str) -> set[str]:
+    """Those that are requests of that user. One that was filed a moment ago gets 2 s to reach the read side."""
+    until = time.monotonic() + _READ_SIDE_LAG
+    wanted = set(request_ids)
+    while True:
+        found = {row["id"] for row in await database.rows(_OWN, list(wanted), user_id)}
+        if found == wanted or time.monotonic() > until:
+            return found
+        await asyncio.sleep(0.05)
 
 
 class _Select:

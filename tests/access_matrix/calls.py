@@ -11,6 +11,7 @@ from typing import Any
 from gateway.reference_files.sheets import SHEETS
 from ops.seed import rules_text
 from tests.access_matrix.house import FIRST_APPROVER, OWNERS, PEOPLE, House
+from tests.batches import item
 from tests.client import PASSWORD, ROUTE_ALL, submission
 
 MISSING = str(uuid.UUID(int=0xA))
@@ -18,6 +19,8 @@ BODIES: dict[str, Callable[[], Any]] = {
     "POST /requests": lambda: submission(**ROUTE_ALL),
     "POST /requests/{id}/comments": lambda: {"text": "What is it for?"},
     "POST /requests/{id}/reassign": lambda: {"level": "L1"},
+    "POST /requests/sync": lambda: {"client_id": "c", "items": [item("submit", body=submission(**ROUTE_ALL))]},
+    "POST /approvals/sync": lambda: {"client_id": "c", "items": [item("approve")]},
     "POST /approvals/{id}/approve": lambda: {},
     "POST /approvals/{id}/reject": lambda: {"comment": "Not this year."},
     "POST /approvals/{id}/rollback": lambda: {},

@@ -32,6 +32,7 @@ TABLES = {
         "identity.sessions": WRITE,
         "identity.refresh_tokens": "INSERT SELECT UPDATE",
         "gateway.promised_commands": "DELETE INSERT SELECT",
+        "gateway.sync_ops": "DELETE INSERT SELECT",
     },
     "athena_projector": {
         "requests.requests": WRITE,

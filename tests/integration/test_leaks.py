@@ -14,6 +14,7 @@ import pytest
 
 from tests import shapes
 from tests.access_matrix.calls import fingerprint
+from tests.batches import item
 from tests.client import ROUTE_ALL, Api, submission
 
 #: Of each kind so many answers are timed, in turns. On an idle machine the medians differ by a few percent.
@@ -238,6 +239,20 @@ def test_hidden_and_missing_take_the_same_time(api: Api, foreign: str, who: str,
             lambda: api.call(who, method, path.format(id=missing())),
         ]
     )
+    assert max(hidden, nothing) / min(hidden, nothing) < RATIO, f"hidden {hidden:.2f} ms, missing {nothing:.2f} ms"
+
+
+@pytest.mark.parametrize(
+    ("who", "what", "op"), [("sue.sales", "requests", "withdraw"), ("l1.hq", "approvals", "approve")]
+)
+def test_hidden_and_missing_take_the_same_time_in_a_batch(api: Api, foreign: str, who: str, what: str, op: str) -> None:
+    """A phone could ask with a batch what it may not ask with a call."""
+    api.token(who)
+
+    def send(id_: str) -> httpx.Response:
+        return api.post(who, f"/{what}/sync", {"client_id": "c", "items": [item(op, id_)]})
+
+    hidden, nothing = _medians([lambda: send(foreign), lambda: send(missing())])
     assert max(hidden, nothing) / min(hidden, nothing) < RATIO, f"hidden {hidden:.2f} ms, missing {nothing:.2f} ms"
 
 

@@ -16,6 +16,7 @@ import pytest
 from ops.stack.ports import is_free
 from tests import gateways, shapes
 from tests import stack as stacks
+from tests.batches import item
 from tests.client import Api
 from tests.gateways import Gateway
 from tests.stack import wait_until
@@ -110,6 +111,18 @@ def test_two_gateways_share_one_limit(pair: tuple[Gateway, Gateway], api: Api) -
         assert answer.headers["ratelimit-remaining"] == "0"
         assert 1 <= int(answer.headers["retry-after"]) <= 2 * BURST
     assert passed(calls(other, api, "ana.sales", 1)) == 1
+
+
+def test_a_batch_counts_like_its_items_on_all_gateways(pair: tuple[Gateway, Gateway], api: Api) -> None:
+    """Otherwise batches would carry past the limit what single calls may not."""
+    one, other = pair
+    body = {"client_id": "c", "items": [item("approve") for _ in range(BURST - 5)]}
+    headers = {"Authorization": f"Bearer {api.token('l1.apac')}"}
+    began = time.monotonic()
+    answer = httpx.post(f"{one.base}/api/v1/approvals/sync", json=body, headers=headers, timeout=40)
+    shapes.answer(answer, 200, shapes.batch)
+    found = calls(other, api, "l1.apac", BURST)
+    assert 5 <= passed(found) <= 6 + (time.monotonic() - began)
 
 
 def test_two_gateways_share_the_rate_of_known_devices(stack: stacks.Stack, redis: Redis) -> None:

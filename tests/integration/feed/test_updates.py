@@ -79,10 +79,11 @@ def test_an_approver_is_told_what_waits_and_what_no_longer_does(api: Api) -> Non
     requests = [api.submit(**ROUTE_L1_L2) for _ in range(4)]
     for request in requests:
         api.read("sam.sales", request)
+    ids = [request["id"] for request in requests]
     for device in (one, other, boss):
         device.sync()
-        assert device.gone == {}, "from the beginning nothing is gone"
-    ids = [request["id"] for request in requests]
+        # Of requests of other tests beside this one, some may be decided between two of its pages.
+        assert not set(ids) & set(device.gone), "nothing is gone that was not told before"
     assert set(ids) <= set(one.kept) and set(ids) <= set(other.kept)
     assert not set(ids) & set(boss.kept), "what does not wait for them yet"
     api.read("sam.sales", api.approved("l1.emea", requests[0]))

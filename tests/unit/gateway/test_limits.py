@@ -36,6 +36,18 @@ def test_a_burst_is_allowed_and_then_the_rate() -> None:
     assert [buckets.take("a") for _ in range(6)][-1] > 0
 
 
+def test_a_batch_counts_like_its_items_and_passes_whatever_its_size() -> None:
+    """One call could carry two hundred past the limit, or a full batch never pass a small one."""
+    calls = Calls(rate_user=10, rate_user_burst=20)
+    asyncio.run(calls.limits.user("sam", 15))
+    assert calls.allowed("user", "sam", 10) == 5
+    with pytest.raises(Problem):
+        asyncio.run(calls.limits.user("sam", 2))
+    calls.clock.now += 2
+    asyncio.run(calls.limits.user("sam", 200))
+    assert calls.allowed("user", "sam", 1) == 0
+
+
 def test_memory_is_bounded() -> None:
     """A million addresses would fill the memory."""
     buckets = Buckets(Rate("user", 10, 5), Clock(), keys=100)

@@ -1,0 +1,1 @@
+"""Batches of what phones did while they were offline."""

@@ -1,0 +1,122 @@
+"""A batch, item by item: in order where an order can be seen, and no item for the price of another.
+
+Each command goes to the log after the one before it is there; outcomes are waited for together. An item waits for the outcome of
+the last item before it for its request, and for the one that its submission supersedes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gateway import metrics
+from gateway.http.call import Call
+from gateway.sync.delivery import deliver
+from gateway.sync.known import settled
+from gateway.sync.operation import Operation, Unreadable
+from gateway.sync.results import LATE, LOG_AWAY, Result, again, applied, blocked, rejected, retry, reused
+
+#: For one batch from here to its answer; what is not decided by then is `retry`. Phones give up after about 30 s.
+BATCH_SECONDS = 20.0
+#: For one item's outcome.
+ITEM_SECONDS = 10.0
+#: How long an item holds those up that come after it: a partition that stands still must not stop a whole batch.
+TURN_SECONDS = 1.0
+#: Commands of one batch whose outcomes are waited for at a time.
+MAX_AT_ONCE = 50
+
+
+@dataclass(slots=True)
+class _Place:
+    """An item on its way. `passed`: what comes after it may go on."""
+
+    item: Operation | Unreadable
+    result: asyncio.Future[Result]
+    passed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def settle(self, result: Result) -> None:
+        self.result.set_result(result)
+        self.passed.set()
+
+
+async def run(call: Call, items: Sequence[Operation | Unreadable]) -> list[Result]:
+    """One result per item. Raises Problem 503 when PostgreSQL does not answer; nothing was sent then."""
+    known = await settled(call, items)
+    results = await _Batch(call, known).run(items)
+    for result in results:
+        metrics.SYNC_ITEMS.labels(result["result"]).inc()
+    return results
+
+
+class _Batch:
+    def __init__(self, call: Call, known: dict[str, Result]) -> None:
+        self._call = call
+        self._known = known
+        self._until = asyncio.get_running_loop().time() + BATCH_SECONDS
+        self._room = asyncio.Semaphore(MAX_AT_ONCE)
+        self._log_away = False
+        #: By command id the first item of an op, by request id the last item of a request.
+        self._ops: dict[str, _Place] = {}
+        self._last: dict[str, _Place] = {}
+
+    async def run(self, items: Sequence[Operation | Unreadable]) -> list[Result]:
+        loop = asyncio.get_running_loop()
+        places = [_Place(item, loop.create_future()) for item in items]
+        async with asyncio.TaskGroup() as tasks:
+            for place in places:
+                item = place.item
+                if isinstance(item, Unreadable):
+                    place.settle(rejected(item.op_id, item.problem, self._call.correlation_id))
+                elif item.command_id not in self._ops and item.command_id in self._known:
+                    # What was done before is so, whatever became of the items before it.
+                    self._ops[item.command_id] = place
+                    place.settle(self._known[item.command_id])
+                elif (twin := self._ops.setdefault(item.command_id, place)) is not place:
+                    tasks.create_task(self._twin(place, item, twin))
+                else:
+                    tasks.create_task(self._one(place, item, self._before(item)))
+                if item.request_id is not None:
+                    self._last[item.request_id] = place
+                await _within(place.passed, min(TURN_SECONDS, self._until - loop.time()))
+        return [place.result.result() for place in places]
+
+    def _before(self, item: Operation) -> list[_Place]:
+        names = (item.request_id, item.supersedes)
+        return [self._last[name] for name in names if name is not None and name in self._last]
+
+    async def _one(self, place: _Place, item: Operation, before: Sequence[_Place]) -> None:
+        for earlier in before:
+            if not applied(await earlier.result):
+                place.settle(blocked(item.op_id, earlier.item.op_id))
+                return
+        place.settle(await self._send(place, item))
+
+    async def _send(self, place: _Place, item: Operation) -> Result:
+        loop = asyncio.get_running_loop()
+        async with self._room:
+            if self._log_away:
+                return retry(item.op_id, LOG_AWAY)
+            if loop.time() >= self._until:
+                return retry(item.op_id, LATE)
+            result = await deliver(self._call, item, min(self._until, loop.time() + ITEM_SECONDS), place.passed.set)
+        # The log would keep each of the others waiting as long.
+        self._log_away = self._log_away or result.get("after") == LOG_AWAY
+        return result
+
+    async def _twin(self, place: _Place, item: Operation, first: _Place) -> None:
+        """The same op once more."""
+        assert isinstance(first.item, Operation)
+        result = await first.result
+        if item.hash == first.item.hash:
+            place.settle(again(item.op_id, result))
+        else:
+            place.settle(rejected(item.op_id, reused(), self._call.correlation_id))
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await event.wait()
+    except TimeoutError:
+        pass
