@@ -276,6 +276,6 @@ def test_every_code_of_the_domain_has_its_place() -> None:
     }  # fmt: skip
     no_part_of_a_sync = {
         Code.PRECONDITION_FAILED, Code.EMAIL_TAKEN, Code.LAST_ADMIN, Code.RULES_INVALID, Code.APPROVER_INACTIVE,
-        Code.ENTITY_EXISTS, Code.FAILED,
+        Code.ENTITY_EXISTS, Code.FAILED, Code.DELEGATION_OVER, Code.DELEGATION_OVERLAPS, Code.TOO_MANY_DELEGATIONS,
     }  # fmt: skip
     assert set(Code) == CONFLICTS | for_good | no_part_of_a_sync
