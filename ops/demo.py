@@ -11,108 +11,18 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import httpx
 
+from ops.demo_cast import Cast, Json, WentWrongError, say
 from ops.seed import rules_text
 from ops.stack.errors import StackError
 from ops.stack.home import Home
 from ops.temporary_stack import athena, stack
 
 OK, WRONG, UNREACHABLE = 0, 1, 3
-PASSWORD = "athena-demo-2026"  # noqa: S105 - the public demo's
 SHORT_WINDOW_S = 3
 CLOSED_WITHIN_S = 20.0
-Json = dict[str, Any]
-
-
-class WentWrongError(Exception):
-    """The product did something else than the story says."""
-
-
-def say(text: str) -> None:
-    """One line for the reader."""
-    print(text, flush=True)  # noqa: T201 - what the program is for
-
-
-class Cast:
-    """The demo's people at one gateway, each signed in when first needed."""
-
-    def __init__(self, home: Home) -> None:
-        self._http = httpx.Client(base_url=f"{home.endpoints()['gateway']}/api/v1", timeout=30, verify=home.trust)
-        self._tokens: dict[str, str] = {}
-        self.checks = 0
-
-    def call(self, who: str, method: str, path: str, body: Json | None = None, **headers: str) -> httpx.Response:
-        """One call by one person."""
-        if who not in self._tokens:
-            answer = self._http.post("/auth/login", json={"email": f"{who}@athena.test", "password": PASSWORD})
-            self.expect(answer.status_code == 200, f"{who} can sign in", answer)
-            self._tokens[who] = answer.json()["access_token"]
-        headers["Authorization"] = f"Bearer {self._tokens[who]}"
-        return self._http.request(method, path, json=body, headers=headers)
-
-    def expect(self, holds: bool, what: str, answer: httpx.Response | None = None) -> None:
-        """Count a check. Raises WentWrongError, with the answer, when it does not hold."""
-        self.checks += 1
-        if not holds:
-            shown = "" if answer is None else f"; the answer was {answer.status_code} {answer.text[:400]}"
-            raise WentWrongError(f"expected that {what}{shown}")
-
-    def submit(self, who: str, category: str, amount: str, currency: str, title: str, **headers: str) -> httpx.Response:
-        """File a request."""
-        body = {
-            "category_id": category,
-            "reason_id": f"{category}-general",
-            "title": title,
-            "amount": amount,
-            "currency": currency,
-        }
-        return self.call(who, "POST", "/requests", body, **headers)
-
-    def filed(self, who: str, category: str, amount: str, currency: str, title: str, rule: str, levels: str) -> Json:
-        """File a request that goes by this rule over these levels, as the read side then has it."""
-        answer = self.submit(who, category, amount, currency, title)
-        self.expect(answer.status_code == 201, f"{who} can file {title!r}", answer)
-        request: Json = answer.json()
-        route = request["route"]
-        found = ", ".join(level["level"] for level in route["levels"])
-        self.expect((route["rule_id"], found) == (rule, levels), f"it goes by {rule} over {levels}", answer)
-        seen = self.call(who, "GET", f"/requests/{request['id']}?min_version={request['version']}")
-        self.expect(
-            seen.status_code == 200 and seen.json() == request, f"{who} sees the request that was just filed", seen
-        )
-        base = request["base_amount"]
-        say(f"  {who} files {title!r}: {amount} {currency} ({base['amount']} {base['currency']}), rule {rule}: {found}")
-        return request
-
-    def decided(self, who: str, verb: str, request: Json, status: str, comment: str | None = None) -> Json:
-        """Approve, reject or roll back, with this status as the result."""
-        body: Json = {"expected_version": request["version"]} | ({} if comment is None else {"comment": comment})
-        answer = self.call(who, "POST", f"/approvals/{request['id']}/{verb}", body)
-        self.expect(
-            answer.status_code == 200 and answer.json()["status"] == status,
-            f"after {who}: {verb} it is {status}",
-            answer,
-        )
-        said = "" if comment is None else f" ({comment!r})"
-        say(f"  {who}: {verb}{said} -> {status}")
-        after: Json = answer.json()
-        return after
-
-    def refused(self, answer: httpx.Response, status: int, code: str, what: str) -> None:
-        """This answer must be that refusal."""
-        found = answer.json().get("code") if answer.status_code >= 400 else None
-        self.expect((answer.status_code, found) == (status, code), f"{what} is refused with {status} {code}", answer)
-        say(f"  {what}: refused, {status} {code}: {answer.json()['detail']}")
-
-    def read(self, who: str, request: Json) -> Json:
-        """The request as the read side has it now."""
-        answer = self.call(who, "GET", f"/requests/{request['id']}?min_version={request['version']}")
-        self.expect(answer.status_code == 200, f"{who} can see the request", answer)
-        found: Json = answer.json()
-        return found
 
 
 def all_levels(cast: Cast, home: Home) -> None:
@@ -183,17 +93,24 @@ def sent_twice(cast: Cast, home: Home) -> None:
 
 
 def rules_edited(cast: Cast, home: Home) -> None:
-    """The admin publishes a shorter rollback window; requests under way keep theirs."""
-    before = cast.call("admin", "GET", "/rules").json()["version"]
+    """The admin tries a file out and publishes a shorter rollback window; requests under way keep theirs."""
+    now = cast.call("admin", "GET", "/rules")
+    before = now.json()["version"]
+    broken = rules_text().replace("levels: [L1, L2]", "levels: [L4]", 1)
+    answer = cast.call("admin", "PUT", "/rules", {"yaml": broken}, **{"If-Match": now.headers["etag"]})
+    cast.refused(answer, 422, "rules-invalid", "admin publishes a file with a level L4")
+    where = answer.json()["findings"][0]
+    say(f"    line {where['line']}, column {where['column']}: {where['message']}")
     text = rules_text().replace("rollback_window: 24h ", f"rollback_window: {SHORT_WINDOW_S}s ")
-    push_rules(home, text, "A short window, for the demo")
-    wait(
-        lambda: cast.call("admin", "GET", "/rules").json()["version"] == before + 1,
-        "the gateway has the new rules",
-        cast,
-        10,
-    )
-    say(f"  rules version {before + 1} is published: rollback_window {SHORT_WINDOW_S}s (`athena rules push`)")
+    tried = cast.call("admin", "POST", "/rules/simulate", {"yaml": text})
+    cast.expect(tried.status_code == 200 and tried.json()["rerouted"] == 0, "a shorter window reroutes nothing", tried)
+    say(f"  admin: POST /rules/simulate: {tried.json()['requests']} requests on record, none would go another way")
+    body = {"yaml": text, "comment": "A short window, for the demo"}
+    answer = cast.call("admin", "PUT", "/rules", body, **{"If-Match": now.headers["etag"]})
+    cast.expect(answer.status_code == 200 and answer.json()["version"] == before + 1, "the file is published", answer)
+    say(f"  admin: PUT /rules: version {before + 1} is in force, rollback_window {SHORT_WINDOW_S}s")
+    again = cast.call("admin", "PUT", "/rules", body, **{"If-Match": now.headers["etag"]})
+    cast.refused(again, 412, "precondition-failed", "another admin publishes on top of the old version")
 
 
 def rolled_back_too_late(cast: Cast, home: Home) -> None:
@@ -208,10 +125,61 @@ def rolled_back_too_late(cast: Cast, home: Home) -> None:
 
 
 def offline_batch(cast: Cast, home: Home) -> None:
-    """What this version does not do yet is said, not shown."""
-    say(
-        "  not in this version: POST /requests/sync and /approvals/sync come in a later step, and so does this part of the story"
+    """A phone comes back with what was tapped offline; its answer is lost, so it sends everything once more."""
+    first, second = _filed_offline("Taxi to the airport"), _filed_offline("Parking")
+    nowhere = _item("submit", str(uuid.uuid4()), {**second["body"], "category_id": "no-such-thing"})
+    items = [first, _item("withdraw", first["request_id"], {}), second, nowhere]
+    phone: Json = {"client_id": "phone-of-sue", "items": items}
+    lost = cast.call("sue.sales", "POST", "/requests/sync", phone)
+    results = lost.json()["results"] if lost.status_code == 200 else []
+    found = [one["result"] for one in results]
+    cast.expect(
+        found == ["applied", "applied", "applied", "rejected"], f"the batch is done item by item: {found}", lost
     )
+    say(f"  sue.sales was offline; her phone sends {len(found)} taps in one batch: {', '.join(found)}")
+    say(
+        f"    the last one: {results[-1]['problem']['errors'][0]['pointer']} {results[-1]['problem']['errors'][0]['detail']}"
+    )
+    again = cast.call("sue.sales", "POST", "/requests/sync", phone).json()["results"]
+    repeated = [one["result"] for one in again]
+    cast.expect(repeated == ["duplicate"] * 3 + ["rejected"], f"the batch once more changes nothing: {repeated}")
+    say("  the answer is lost, the same batch goes up again: three duplicates with their first results, nothing twice")
+    version = {one["request"]["id"]: one["request"]["version"] for one in results if "request" in one}
+    for id_, newest in version.items():
+        cast.read("sue.sales", {"id": id_, "version": newest})
+    page = cast.call("sue.sales", "GET", "/requests/updates?limit=200").json()
+    mine = {item["id"]: item["status"] for item in page["items"]}
+    cast.expect(
+        mine[first["request_id"]] == "withdrawn" and mine[second["request_id"]] == "pending_l1",
+        "the phone's list is the server's",
+    )
+    nothing = cast.call("sue.sales", "GET", f"/requests/updates?cursor={page['cursor']}").json()
+    cast.expect(nothing["items"] == [] == nothing["gone"], "from its cursor on nothing is new")
+    say(
+        f"  GET /requests/updates: {len(mine)} requests of hers, as the server has them; from that cursor on nothing new"
+    )
+
+
+def _filed_offline(title: str) -> Json:
+    body = {
+        "category_id": "travel",
+        "reason_id": "travel-general",
+        "title": title,
+        "amount": "38.50",
+        "currency": "EUR",
+    }
+    return _item("submit", str(uuid.uuid4()), body)
+
+
+def _item(op: str, request_id: str, body: Json) -> Json:
+    return {
+        "op_id": str(uuid.uuid4()),
+        "op": op,
+        "request_id": request_id,
+        "expected_version": None,
+        "device_time": "2026-01-01T08:00:00Z",
+        "body": body,
+    }
 
 
 def audited(cast: Cast, home: Home) -> None:
