@@ -8,31 +8,33 @@ from agents.ports import BatchFull, Busy, Effects, Incoming, Log, NotYet, Shard,
 
 #: Waits until reference data up to an offset is there. Raises if it does not come.
 CaughtUp = Callable[[int], Awaitable[None]]
-#: Waits for work that is done elsewhere.
-Waiting = Callable[[Awaitable[None]], Awaitable[None]]
-
-
-async def _to_its_end(work: Awaitable[None]) -> None:
-    await work
+#: What a record that found its shard busy waits for.
+Work = Callable[[], Awaitable[None]]
 
 
 async def process(
-    shard: Shard,
-    batch: Sequence[Incoming],
-    log: Log,
-    stores: Mapping[str, Store],
-    caught_up: CaughtUp,
-    waiting: Waiting = _to_its_end,
+    shard: Shard, batch: Sequence[Incoming], log: Log, stores: Mapping[str, Store], caught_up: CaughtUp
 ) -> None:
     """Work through a batch of one shard. On return everything it caused is acknowledged, and its offsets may be committed.
 
     Any exception leaves the shard's memory ahead of its log: the process must end without committing.
     """
+    while batch:
+        done, work = await process_until_busy(shard, batch, log, stores, caught_up)
+        if work is not None:
+            await work()
+        batch = batch[done:]
+
+
+async def process_until_busy(
+    shard: Shard, batch: Sequence[Incoming], log: Log, stores: Mapping[str, Store], caught_up: CaughtUp
+) -> tuple[int, Work | None]:
+    """As `process`, up to the first record that needs work to be done elsewhere: (records that are done, the work)."""
     done = 0
     while done < len(batch):
         effects = Effects()
         waits_for: int | None = None
-        work: Callable[[], Awaitable[None]] | None = None
+        work: Work | None = None
         try:
             while done < len(batch):
                 shard.handle(batch[done], effects)
@@ -46,10 +48,11 @@ async def process(
         await commit(effects, log, stores)
         if done:
             shard.settled(batch[done - 1].offset + 1)
+        if work is not None:
+            return done, work
         if waits_for is not None:
             await caught_up(waits_for)
-        if work is not None:
-            await waiting(work())
+    return done, None
 
 
 async def commit(effects: Effects, log: Log, stores: Mapping[str, Store]) -> None:

@@ -9,16 +9,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from agents.barrier import CaughtUp, process
+from agents.barrier import CaughtUp, Work, process_until_busy
 from agents.metrics import BATCH_RECORDS, BATCH_SECONDS
 from agents.misdated import Misdated
 from agents.ports import Incoming, Log, Shard, Store
 
-#: Records decided together at most, and records held in memory at most, per shard.
+#: Records decided together at most, and records held in memory at most (and a batch that is put back), per shard.
 MAX_BATCH = 500
 MAX_QUEUED = 2000
 #: A batch that takes longer than this is stuck: the process ends and starts again.
 BATCH_TIMEOUT_S = 90.0
+#: Nor does work that is done elsewhere last longer: it has bounds of its own, see `agents.rules_checks`.
+BUSY_TIMEOUT_S = 150.0
 
 T = TypeVar("T")
 
@@ -84,7 +86,7 @@ class ShardRunner:
 
     @property
     def held(self) -> bool:
-        """Whether a batch waits for the clocks: no stand-still of ours."""
+        """Whether a batch waits for the clocks, or for work that is done elsewhere within a time of its own: no stand-still."""
         return self._held
 
     async def stop(self, timeout: float) -> None:
@@ -121,11 +123,24 @@ class ShardRunner:
         shard = await self._trusted([record.timestamp for record in records])
         started = time.monotonic()
         async with asyncio.timeout(BATCH_TIMEOUT_S):
-            await process(shard, records, self._log, self._stores, self._wait_for_reference, self._unless_revoked)
-        for one in taken:
+            done, work = await process_until_busy(shard, records, self._log, self._stores, self._wait_for_reference)
+        for one in taken[:done]:
             one.acknowledge()
-        BATCH_RECORDS.observe(len(taken))
-        BATCH_SECONDS.observe(time.monotonic() - started)
+        if done:
+            BATCH_RECORDS.observe(done)
+            BATCH_SECONDS.observe(time.monotonic() - started)
+        if work is not None:
+            # What was done is acknowledged: the offsets go on with each such record, and the wait is not the batch's.
+            self._queue.extendleft(reversed(taken[done:]))
+            await self._elsewhere(work)
+
+    async def _elsewhere(self, work: Work) -> None:
+        self._held = True
+        try:
+            async with asyncio.timeout(BUSY_TIMEOUT_S):
+                await self._unless_revoked(work())
+        finally:
+            self._held = False
 
     async def _trusted(self, stamps: Sequence[int]) -> Shard:
         """The shard, once records with these append times may be decided."""
