@@ -38,6 +38,7 @@ from gateway.identity.tokens import Tokens
 from gateway.limits import Limits
 from gateway.openapi import document
 from gateway.rules_desk import RulesDesk
+from gateway.rules_publishing import RulesPublishing
 from gateway.shared_limits import RedisLimits
 from gateway.sql import commands, credentials, sessions, sync_ops, turns
 from gateway.sql.database import Database
@@ -125,6 +126,11 @@ class Services:
     def rules_desk(self) -> RulesDesk:
         """Looks at rules files."""
         return RulesDesk(self.catalog, self.database_url, self.settings.tls)
+
+    @cached_property
+    def rules_publishing(self) -> RulesPublishing:
+        """Sends rules files to be published."""
+        return RulesPublishing(self.catalog, self.rules_desk, self.outcomes)
 
     @cached_property
     def live(self) -> Live:

@@ -18,6 +18,7 @@ from gateway.http.problems import Problem, invalid_at, malformed, not_found, ref
 from gateway.http.queries import Page, moment, query, whole
 from gateway.models import answers
 from gateway.models.bodies import RulesBody
+from gateway.streams.exchange import command_id_of
 from gateway.streams.reference_commands import Change, replace, shown
 from schemas import reference
 from schemas.base import rfc3339
@@ -78,6 +79,8 @@ async def publish(call: Call) -> Answer:
     """Publish a rules file on top of the version that `If-Match` names (`"0"`: there is none yet).
 
     It is checked by the worker, against the organisation of that moment; errors are answered 422 `rules-invalid`, with `findings`.
+    A file of more than 4 KiB is looked at before it is sent to be published: one with errors is never on record. An admin can
+    publish one such file at a time; another is answered 503, as when others publish theirs.
     """
     comment = _comment(call)
     body = await _file(call)
@@ -172,7 +175,12 @@ async def _publish(
         return shown(change, _document(change.entity))
 
     body = reference.RulesBody(yaml=yaml, comment=comment)
-    return await replace(call, path, "rules", body, expected, answer, method=method)
+    command_id = command_id_of(call, call.caller, path, method)
+
+    async def send() -> Answer:
+        return await replace(call, path, "rules", body, expected, answer, command_id=command_id)
+
+    return await call.services.rules_publishing.publish(call.caller.id, command_id, yaml, send)
 
 
 async def _file(call: Call, *, current: bool = False) -> RulesBody:

@@ -67,16 +67,16 @@ async def replace(
     answer: Answering,
     *,
     follows: bool = False,
-    method: str = "PUT",
+    command_id: str | None = None,
 ) -> Answer:
     """Put the body in the place of version `expected`; None: of whichever there is. `follows`: `answer` does what must not be left
-    out, so there is no 202.
+    out, so there is no 202. `command_id`: one that the caller has made already.
 
     Raises:
         Problem: the refusal, what `answer` raises, or 503 when Kafka did not take the command, PostgreSQL did not take the
             promise, or the outcome did not come in time and something follows.
     """
-    command_id = command_id_of(call, call.caller, path, method)
+    command_id = command_id or command_id_of(call, call.caller, path, "PUT")
     command = PutEntity(**_facts(call, command_id), expected_version=expected, entity_id=entity_id, body=body)
     return await _issue(call, command, body.kind, answer, follows)
 

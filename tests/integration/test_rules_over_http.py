@@ -177,7 +177,7 @@ def test_a_hostile_file_costs_a_bounded_while_and_harms_nobody_else(changing_api
     assert slowest < 2.0
 
 
-def test_a_file_of_a_mebibyte_is_published_and_a_hostile_one_refused_by_the_worker(changing_api: Api) -> None:
+def test_a_file_of_a_mebibyte_is_published_and_a_hostile_one_refused(changing_api: Api) -> None:
     """Otherwise the limit would be a promise that some message on the way does not keep."""
     api = changing_api
     text = rules_text()
