@@ -13,6 +13,7 @@ import structlog
 
 from agents import metrics
 from agents.rules_checks import check_aside
+from ops.checking.process import DiedError
 from schemas.catalog import Catalog
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,7 @@ class RulesWatch:
         checked = catalog.offset
         try:
             findings = await check_aside(rules.yaml, catalog)
-        except OSError as error:
+        except DiedError as error:
             log.error("the rules file could not be checked again; trying once more", error=str(error))
             return
         self._checked = checked

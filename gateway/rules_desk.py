@@ -10,7 +10,7 @@ import structlog
 
 from gateway.http.problems import Problem, unavailable
 from gateway.turns import Turns
-from ops.checking.process import TooMuchError, Write, ask
+from ops.checking.process import DiedError, TooMuchError, Write, ask
 from ops.checking.requests import copy_submissions, decision_ms
 from ops.secrets.postgres import connect
 from ops.secrets.secret import Secret
@@ -85,7 +85,7 @@ class RulesDesk:
             log.warning("a rules file took too much", asked=question["ask"], error=str(error))
             text = f"This took more than {seconds:.0f} s or too much memory: write fewer rules, or shorter lists."
             raise Problem(422, "invalid", text) from None
-        except OSError as error:
+        except (DiedError, OSError) as error:
             log.error("a rules file cannot be looked at", error=f"{type(error).__name__}: {error}"[:300])
             raise unavailable("Rules files cannot be looked at just now.", 5) from error
 

@@ -89,7 +89,7 @@ class RulesPublishing:
         findings = await self._desk.check(yaml)
         if any(finding["severity"] == "error" for finding in findings):
             problem = refusal(Code.RULES_INVALID.value, None)
-            problem.findings = findings
+            problem.findings = list(findings)
             raise problem
 
     async def _follow(self, admin_id: str, command_id: str, waiter: Waiter) -> None:

@@ -21,6 +21,8 @@ from schemas.catalog import Catalog
 #: Bytes of address space, and of an answer.
 MEMORY = 1024 * 1024 * 1024
 LONGEST_ANSWER = 16 * 1024 * 1024
+#: What the program ends with when a question takes more memory than `MEMORY`.
+OUT_OF_MEMORY = 75
 #: Nothing of ours but what Python needs to find its packages: the program gets no secret.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")
 _COMMAND = (sys.executable, "-m", "ops.checking.program")
@@ -38,11 +40,16 @@ class TooMuchError(Exception):
     """The question took more time or memory than it may."""
 
 
+class DiedError(Exception):
+    """The program was ended, or ended itself, before it had answered: that says nothing of the question."""
+
+
 async def ask(question: dict[str, Any], catalog: Catalog | None, seconds: float, feed: Feed | None = None) -> Any:
     """The program's answer. `catalog`: what the file is checked against.
 
     Raises:
         TooMuchError: no answer within `seconds` and `MEMORY`.
+        DiedError: no answer, for another reason; asking again may help.
         OSError: the program cannot be started. And whatever `feed` raises.
     """
     # The lists are copied here, where nothing changes them; turning them into bytes takes a while for large organisations.
@@ -68,8 +75,10 @@ async def ask(question: dict[str, Any], catalog: Catalog | None, seconds: float,
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-    if code != 0 or not answer:
+    if code in (OUT_OF_MEMORY, -signal.SIGXCPU):
         raise TooMuchError(f"the program ended with {code}")
+    if code != 0 or not answer:
+        raise DiedError(f"the program ended with {code}")
     return await asyncio.to_thread(orjson.loads, answer)
 
 

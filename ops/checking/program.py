@@ -5,6 +5,7 @@ A question is a line; for a simulation the requests on record follow it, in the 
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from ops.checking.process import OUT_OF_MEMORY
 from ops.checking.requests import events_of
 from rules.check import Reference, check
 from rules.difference import difference
@@ -26,10 +28,14 @@ def main() -> None:
     """One question."""
     question = orjson.loads(sys.stdin.buffer.readline())
     seconds, memory = int(question["seconds"]) + 1, int(question["memory"])
-    # Whoever asked ends us when the time is up; if it has gone itself, these do.
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    # Whoever asked ends us when the time is up; if it has gone itself, these do. The first limit's signal is no other's.
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    sys.stdout.buffer.write(orjson.dumps(answer(question, sys.stdin.buffer)))
+    try:
+        found = orjson.dumps(answer(question, sys.stdin.buffer))
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)  # an orderly end may need more
+    sys.stdout.buffer.write(found)
 
 
 def answer(question: dict[str, Any], rows: Iterable[bytes]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -77,18 +78,53 @@ def test_a_file_whose_check_takes_too_long_is_refused(monkeypatch: pytest.Monkey
     assert [one["code"] for one in found["findings"]] == ["too-large"]
 
 
+DIES = (("false",), ("true",), ("sh", "-c", "kill -9 $$"))
+
+
 def test_a_program_that_dies_or_talks_for_ever_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the shard would stand still, or hold what the program said."""
     ask = {"ask": "check", "yaml": RULES}
-    for command in (("false",), ("sh", "-c", "sleep 60"), ("sh", "-c", "cat /dev/zero")):
+    too_much = (("sh", "-c", "sleep 60"), ("sh", "-c", "cat /dev/zero"), ("sh", "-c", "kill -XCPU $$"))
+    for command in too_much + DIES:
         monkeypatch.setattr(checking, "_COMMAND", command)
         began = time.monotonic()
-        with pytest.raises(checking.TooMuchError):
+        with pytest.raises(checking.DiedError if command in DIES else checking.TooMuchError):
             asyncio.run(checking.ask(ask, Catalog(), 1.0))
         assert time.monotonic() - began < 20
     monkeypatch.setattr(checking, "_COMMAND", ("/no/such/program",))
     with pytest.raises(OSError, match="no/such/program"):
         asyncio.run(checking.ask(ask, Catalog(), 1.0))
+
+
+@pytest.mark.parametrize("command", [*DIES, ("/no/such/program",)])
+def test_a_check_that_dies_refuses_nothing(monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
+    """Otherwise a kernel short of memory would tell an admin, for ever and on record, that a good file is too large."""
+    registry, program = Aside(), checking._COMMAND
+    monkeypatch.setattr(rules_checks, "PAUSE", 0.01)
+    monkeypatch.setattr(checking, "_COMMAND", command)
+    publish = registry.publish(THOUSAND)
+    (found,) = registry.through(publish)
+    assert (found["status"], found["code"]) == ("failed", "failed")
+    assert registry.shard.catalog.newest_rules_version == 0
+    monkeypatch.setattr(checking, "_COMMAND", program)
+    (found,) = registry.through(publish)
+    assert (found["status"], found["entity"]["version"]) == ("accepted", 1), "the same command, sent again"
+
+
+def test_a_check_that_dies_once_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Otherwise an operator would have to replay what the worker can try by itself."""
+    once, program = tmp_path / "once", " ".join(checking._COMMAND)
+    script = f"if [ -e {once} ]; then exec {program}; else touch {once}; kill -9 $$; fi"
+    monkeypatch.setattr(checking, "_COMMAND", ("sh", "-c", script))
+    (found,) = Aside().through(Aside().publish(THOUSAND))
+    assert once.exists() and found["status"] == "accepted"
+
+
+def test_a_file_that_takes_too_much_memory_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a file that can never be checked would look like a machine that fails."""
+    monkeypatch.setattr(checking, "MEMORY", 16 * 1024 * 1024)
+    (found,) = Aside().through(Aside().publish(THOUSAND))
+    assert [one["code"] for one in found["findings"]] == ["too-large"]
 
 
 def test_half_of_the_requests_are_no_answer() -> None:
@@ -201,8 +237,16 @@ def test_a_change_of_the_organisation_is_checked_against_the_rules_in_force(monk
     catalog.offset = 5
     asyncio.run(look(2))
     assert figures()["error"] == 0
+    # A check that comes to nothing is no error of the file; it is made again.
+    monkeypatch.setattr(rules_checks, "PAUSE", 0.01)
+    program = checking._COMMAND
+    for command, offset in ((("false",), 7), (program, 7)):
+        monkeypatch.setattr(checking, "_COMMAND", command)
+        catalog.offset = offset
+        asyncio.run(look(2))
+        assert figures()["error"] == 0
     registry.code(registry.remove("assignment", "t1"))
-    catalog.offset = 6
+    catalog.offset = 8
     asyncio.run(look(2))
     assert figures()["error"] == 1
     looked: Callable[[], None] = lambda: pytest.fail("nothing has changed")  # noqa: E731
