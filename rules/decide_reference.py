@@ -178,7 +178,7 @@ def _said_already(body: Any, id_: str, catalog: Catalog) -> tuple[Code, None] | 
     """Two assignments that say the same: taking one away would change nothing, and nobody would see why."""
     if isinstance(body, AssignmentBody):
         place = (body.category_id, body.level, body.approver_id, body.department_id, body.region)
-        if any(one.place == place and one.id != id_ for one in catalog.assignments_for(body.category_id)):
+        if any(one != id_ for one in catalog.assignments_saying(place)):
             return Code.ENTITY_EXISTS, None
     return None
 

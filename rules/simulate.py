@@ -76,8 +76,8 @@ class Simulation:
             if level in passed and level not in rule.levels:
                 self._escaped[level][0] += 1
                 self._escaped[level][1] += base
-        spec = [(one["level"], one["quorum_rule"]) for one in event["levels"]]
-        if event["rule_id"] != rule.id or spec != [(level, str(rule.quorum_of(level))) for level in rule.levels]:
+        spec = [(one["level"], _said(one["quorum_rule"])) for one in event["levels"]]
+        if event["rule_id"] != rule.id or spec != [(level, _said(rule.quorum_of(level))) for level in rule.levels]:
             self.rerouted += 1
             pair = self._pairs[event["rule_id"], rule.id]
             pair.count += 1
@@ -146,3 +146,8 @@ class Simulation:
             quorums = tuple(needed for _, needed, _ in needs)
             found = self._staffed[key] = (all(pool for *_, pool in needs) and can_staff(needs), quorums)
         return found
+
+
+def _said(quorum: str | int) -> str:
+    """What a quorum asks for: `any` and 1 are the same."""
+    return "1" if str(quorum) == "any" else str(quorum)

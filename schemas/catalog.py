@@ -36,6 +36,7 @@ class Catalog:
         self.reasons: dict[str, Reason] = {}
         self.assignments: dict[str, Assignment] = {}
         self.assignments_by_category: dict[str, dict[str, Assignment]] = {}
+        self._assignments_saying: dict[tuple[str | None, ...], tuple[str, ...]] = {}
         self.delegations = Delegations()
         self.rules: dict[int, Rules] = {}
         self.newest_rules_version = 0
@@ -90,6 +91,7 @@ class Catalog:
                 self._drop("assignment", entity.id)
                 self.assignments[entity.id] = entity
                 self.assignments_by_category.setdefault(entity.category_id, {})[entity.id] = entity
+                self._assignments_saying[entity.place] = (*self.assignments_saying(entity.place), entity.id)
                 self.staffing += 1
             case Delegation():
                 self.delegations.put(entity)
@@ -100,6 +102,11 @@ class Catalog:
     def _drop(self, kind: str, id_: str) -> None:
         if kind == "assignment" and (assignment := self.assignments.pop(id_, None)) is not None:
             del self.assignments_by_category[assignment.category_id][id_]
+            self._assignments_saying[assignment.place] = tuple(
+                one for one in self.assignments_saying(assignment.place) if one != id_
+            )
+            if not self._assignments_saying[assignment.place]:
+                del self._assignments_saying[assignment.place]
             self.staffing += 1
         elif kind == "delegation":
             self.delegations.drop(id_)
@@ -107,6 +114,10 @@ class Catalog:
     def assignments_for(self, category_id: str) -> Iterator[Assignment]:
         """All assignments of one category."""
         return iter(self.assignments_by_category.get(category_id, {}).values())
+
+    def assignments_saying(self, place: tuple[str | None, ...]) -> tuple[str, ...]:
+        """Ids of the assignments whose `place` it is: one, but for those of before that was asked for."""
+        return self._assignments_saying.get(place, ())
 
     def region_of(self, user: User) -> str | None:
         """The region of the user's department."""

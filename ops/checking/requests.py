@@ -15,13 +15,14 @@ _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _SUBMISSIONS = (
     "SELECT request_id, event FROM audit.records WHERE action = 'submit' AND outcome = 'accepted' AND at >= $1"
 )
-# From a request's last step to a vote: how long people take. Comments are no step.
+# From a request's last step to a vote: how long people take. What leaves a request where it was is no step: a comment, a reminder,
+# and who else may decide since the level waits.
 _DECISIONS = """
 SELECT level, percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM took) * 1000)::bigint AS median_ms
 FROM (SELECT h.level, h.action, h.at - lag(h.at) OVER (PARTITION BY h.request_id ORDER BY h.version) AS took
       FROM requests.history h
       JOIN (SELECT id FROM requests.requests ORDER BY created_at DESC, id DESC LIMIT $1) r ON r.id = h.request_id
-      WHERE h.action <> 'comment') steps
+      WHERE h.action NOT IN ('comment', 'remind', 'escalate', 'reassign')) steps
 WHERE action IN ('approve', 'reject') AND level IS NOT NULL AND took IS NOT NULL GROUP BY level"""
 
 

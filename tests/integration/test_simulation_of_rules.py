@@ -218,9 +218,11 @@ def test_hours_are_those_that_people_took(dsn: str) -> None:
                     id_,
                     BEGAN,
                 )
+                between = BEGAN + hour
                 steps = [
-                    (1, BEGAN, "submit", None), (2, BEGAN + hour, "comment", None),
-                    (3, BEGAN + hours * hour, "approve", "L1"), (4, BEGAN + (hours + 10 * number) * hour, "reject", "L2"),
+                    (1, BEGAN, "submit", None), (2, between, "comment", None), (3, between, "remind", "L1"),
+                    (4, between, "escalate", "L1"), (5, between, "reassign", "L1"),
+                    (6, BEGAN + hours * hour, "approve", "L1"), (7, BEGAN + (hours + 10 * number) * hour, "reject", "L2"),
                 ]  # fmt: skip
                 await connection.executemany(
                     "INSERT INTO requests.history (request_id, version, status, at, actor_id, action, level) "
