@@ -21,8 +21,9 @@ CHECK_SECONDS = 40.0
 #: A check that was killed, or could not be started, is tried so often, with pauses of that many seconds.
 ATTEMPTS = 3
 PAUSE = 0.5
-#: Categories × departments of an organisation for which a small file is checked where it is decided, in about 10 ms.
-SMALL_ORGANISATION = 400
+#: Of an organisation for which a small file is checked where it is decided, in 10 to 40 ms: categories × departments, assignments,
+#: users.
+SMALL_ORGANISATION = (400, 400, 1000)
 
 
 class RulesChecks:
@@ -41,7 +42,7 @@ class RulesChecks:
             if isinstance(found[1], DiedError):
                 raise found[1]
             return found[1]
-        if len(yaml) <= SMALL and len(catalog.categories) * len(catalog.departments) <= SMALL_ORGANISATION:
+        if len(yaml) <= SMALL and _small(catalog):
             return findings_of(yaml, catalog)
         raise Busy(partial(self._check, yaml, catalog))
 
@@ -51,6 +52,11 @@ class RulesChecks:
         except DiedError as error:
             log.error("a rules file could not be checked; its command is set aside", error=str(error))
             self._found = (yaml, error)
+
+
+def _small(catalog: Catalog) -> bool:
+    sizes = (len(catalog.categories) * len(catalog.departments), len(catalog.assignments), len(catalog.users))
+    return all(size <= most for size, most in zip(sizes, SMALL_ORGANISATION, strict=True))
 
 
 async def check_aside(yaml: str, catalog: Catalog) -> tuple[Finding, ...]:

@@ -21,7 +21,7 @@ from ops.checking import process as checking
 from rules.engine import Facts
 from schemas import topics
 from schemas.catalog import Catalog
-from schemas.reference import Rules
+from schemas.reference import Assignment, Rules, User
 from tests.unit.agents.harness import MemoryLog, document, incoming
 from tests.unit.agents.test_reference_shard import RULES, Registry
 
@@ -152,6 +152,22 @@ def test_a_small_file_is_checked_at_once() -> None:
     assert RulesChecks()(RULES, Catalog())
     with pytest.raises(Busy):
         RulesChecks()(THOUSAND, Catalog())
+
+
+@pytest.mark.parametrize("kind", ["user", "assignment"])
+def test_a_small_file_of_a_large_organisation_is_checked_elsewhere(kind: str) -> None:
+    """Otherwise everybody's requests would wait for seconds while a few rules are held against a hundred thousand people."""
+    catalog = Catalog()
+    for number in range(1001):
+        id_ = f"x{number}"
+        if kind == "user":
+            catalog.put(
+                User(id=id_, version=1, email=f"{id_}@athena.test", name="x", roles=("sales",), department_id="hq")
+            )
+        else:
+            catalog.put(Assignment(id=id_, version=1, category_id="travel", level="L1", approver_id=id_))
+    with pytest.raises(Busy):
+        RulesChecks()(RULES, catalog)
 
 
 def published(catalog: Catalog, version: int, text: str) -> Rules:
