@@ -197,6 +197,25 @@ def test_a_file_of_a_mebibyte_is_published_and_a_hostile_one_refused(changing_ap
     assert too_long.status_code == 413
 
 
+def test_changes_of_people_and_places_do_not_wait_for_wrong_files(changing_api: Api) -> None:
+    """Otherwise one admin's uploads would keep a deactivated user at work for minutes, and in the end get the worker killed."""
+    api, flood = changing_api, "rules: [" + "[]," * 199_000 + "]"
+    before = tag(api)
+    with ThreadPoolExecutor(6) as pool:
+        files = [pool.submit(send, api, "PUT", "/rules", flood, If_Match="*", Prefer="wait=60") for _ in range(6)]
+        slowest, changes = 0.0, 0
+        while not all(one.done() for one in files):
+            body = {"name": f"Category {uuid.uuid4()}", "active": False}
+            made = api.post("admin", "/categories", body)
+            assert made.status_code == 201, made.text
+            slowest, changes = max(slowest, made.elapsed.total_seconds()), changes + 1
+    answers = [one.result() for one in files]
+    print(f"{changes} changes beside 6 files, the slowest took {slowest:.2f} s")  # noqa: T201 - the figure
+    assert {one.status_code for one in answers} == {422, 503}, [one.text[:200] for one in answers]
+    assert all(one.headers["retry-after"] == "5" for one in answers if one.status_code == 503)
+    assert slowest < 3.0 and tag(api) == before
+
+
 def test_the_command_line_compares_and_tries_a_file(changing: Stack, changing_api: Api, tmp_path: Path) -> None:
     """Otherwise an operator without a browser would publish blindly, and scripts could not tell what came out."""
     api = changing_api
