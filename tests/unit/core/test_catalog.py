@@ -58,5 +58,5 @@ def test_many_assignments_of_one_category_are_decided_in_a_moment() -> None:
         if decision.after is not None:
             catalog.put(decision.after)
     assert decision.refusal is Code.ENTITY_EXISTS and len(catalog.assignments) == MANY
-    # 0.2 s; by looking at all of the category for each it was 6 s.
-    assert time.process_time() - began < 3
+    # 0.2 s of CPU; by looking at all of the category for each it was 3.4 s, and four times that for twice as many.
+    assert time.process_time() - began < 1.5
