@@ -30,8 +30,11 @@ WAITING_CHAINS = 100_000
 _NEWEST = """
 SELECT r.id::text, r.version, r.status, r.requester_id, r.category_id, r.department_id, r.document,
        to_char(r.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS created_at,
-       to_char(r.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS updated_at
-FROM requests.requests r JOIN unnest($1::uuid[], $2::int[]) AS w(id, version) ON r.id = w.id AND r.version = w.version"""
+       to_char(r.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS updated_at,
+       (r.partition, r.log_offset) = (a.partition, a.log_offset) AS placed
+FROM requests.requests r
+  JOIN unnest($1::uuid[], $2::int[], $3::bigint[]) AS w(id, version, seq) ON r.id = w.id AND r.version = w.version
+  JOIN audit.records a ON a.entity = 'request:' || w.id AND a.seq = w.seq"""
 _FIELDS = ("status", "requester_id", "category_id", "department_id", "created_at", "updated_at")
 
 
@@ -201,7 +204,8 @@ class Merge:
         }
         if not carried:
             return
-        found = await rows.fetch(self._connection, _NEWEST, [one[0] for one in carried], [one[1] for one in carried])
+        ids, versions = [one[0] for one in carried], [one[1] for one in carried]
+        found = await rows.fetch(self._connection, _NEWEST, ids, versions, [body["seq"] for body in carried.values()])
         for row in found:
             body = carried[row["id"], row["version"]]
             document = body["request"]
@@ -209,6 +213,7 @@ class Merge:
                 differs = ["document"]
             else:
                 differs = [name for name in _FIELDS if row[name] != document.get(name)]
+                differs += [] if row["placed"] else ["place in the log"]
             if differs:
                 why = f"PostgreSQL: the request's {', '.join(differs)} is not what this record carries in the log"
                 raise Broken(body["entity"], body["seq"], why)

@@ -126,16 +126,16 @@ def _operation(endpoint: Endpoint, ids: Mapping[str, Sequence[str]]) -> Iterator
         if place is not None:
             lines.append(f'parameters."path.{place[1]}" = {{ dictionary = "{_word(known)}", probability = 0.7 }}')
     queries = {query.name for query in endpoint.query}
+    rejected = list(REJECTED)
     accepted = ["2xx", "401", "403", "404", "409", "429"]
     if "cursor" in queries or (endpoint.method, endpoint.path) in UNSAYABLE:
         accepted.append("422")
     if any(query.schema.get("maxLength", 0) > MAX_URL // LONGEST_CHARACTER for query in endpoint.query):
         # A cursor fits, a text of as many characters may be too long for an address.
         accepted.append("414")
-        rejected = ["400", "401", "403", "404", "405", "406", "409", "414", "415", "422", "428", "429", "5xx"]
-        lines.append(f"checks.negative_data_rejection.expected-statuses = {json.dumps(rejected)}")
+        rejected.append("414")
     if (endpoint.method, endpoint.path) in BY_ITEM:
-        lines.append('checks.negative_data_rejection.expected-statuses = ["200", "4xx"]')
+        rejected += ["200", "4xx"]
     if endpoint.if_match is not None:
         # A made-up version is rightly stale, or no tag at all.
         accepted += ["400", "412"]
@@ -143,7 +143,6 @@ def _operation(endpoint: Endpoint, ids: Mapping[str, Sequence[str]]) -> Iterator
         # The contract wants it: a version that the read side has not got to within 2 s.
         lines.append('checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]')
         accepted.append("503")
-    rejected = list(REJECTED)
     if endpoint.if_match:
         lines.append(
             'checks.missing_required_header.expected-statuses = ["400", "401", "403", "404", "415", "422", "428"]'
