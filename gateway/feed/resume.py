@@ -49,7 +49,7 @@ class Resume:
                 async with self.turns.turn():
                     found = await self._changes(vector)
                 for row in found.rows:
-                    events = b"".join(of_change(self.client.viewer, row, vector))
+                    events = b"".join(of_change(self.client.viewer, row))
                     if events:
                         after = cut(vector, self.ends, row.partition, row.log_offset)
                         yield with_id(self.client.seal(after), events)
