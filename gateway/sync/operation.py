@@ -25,6 +25,8 @@ _KINDS: dict[str, tuple[type[AnyItem], type[CommandBase]]] = {
     "reject": (RejectItem, Reject),
     "rollback": (RollbackItem, Rollback),
 }
+#: Command id and hash.
+Content = tuple[str, bytes]
 #: Characters of an op id that is none, and is answered all the same.
 _SHOWN = 200
 
@@ -41,6 +43,11 @@ class Operation:
     request_id: str
     fields: dict[str, Any]
     hash: bytes
+
+    @property
+    def content(self) -> Content:
+        """This op with what it asks for: an op id used twice has two."""
+        return self.command_id, self.hash
 
     @property
     def supersedes(self) -> str | None:
