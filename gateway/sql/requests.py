@@ -34,9 +34,11 @@ async def find(database: Database, request_id: str, caller: Caller) -> Row | Non
     )
 
 
-async def own_of(database: Database, request_ids: Collection[str], user_id: str) -> set[str]:
+async def own_of(
+    database: Database, request_ids: Collection[str], user_id: str, patience: float = _READ_SIDE_LAG
+) -> set[str]:
     """Those that are requests of that user. One that was filed a moment ago gets 2 s to reach the read side."""
-    until = time.monotonic() + _READ_SIDE_LAG
+    until = time.monotonic() + patience
     wanted = set(request_ids)
     while True:
         found = {row["id"] for row in await database.rows(_OWN, list(wanted), user_id)}

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from gateway.http.call import Call
 from gateway.http.problems import invalid_at
 from gateway.sql import requests, sync_ops
+from gateway.streams.tail import is_applied
 from gateway.sync.operation import Content, Operation, Unreadable
-from gateway.sync.results import Result, of_read_side, rejected, retry, reused
+from gateway.sync.results import LATE, Result, of_read_side, rejected, retry, reused
 from schemas.commands import SubmitRequest
 
 
@@ -74,12 +75,17 @@ def _asked(items: Iterable[Operation | Unreadable]) -> Iterator[Operation]:
 
 
 async def _not_own(call: Call, asked: Sequence[Operation]) -> dict[Content, Result]:
-    """Those in the place of what is none of the caller's requests."""
-    if not asked:
-        return {}
+    """Those in the place of what is none of the caller's requests, or cannot be told whose it is yet."""
     old = {one.supersedes for one in asked if one.supersedes is not None}
-    own = await requests.own_of(call.services.database, old, call.caller.id)
+    database, user_id = call.services.database, call.caller.id
+    own = await requests.own_of(database, old, user_id)
+    if own == old:
+        return {}
+    applied = await is_applied(call)
+    own = await requests.own_of(database, old, user_id, patience=0)
     problem = invalid_at("/body/supersedes", "is none of your requests")
     return {
-        one.content: rejected(one.op_id, problem, call.correlation_id) for one in asked if one.supersedes not in own
+        one.content: rejected(one.op_id, problem, call.correlation_id) if applied else retry(one.op_id, LATE)
+        for one in asked
+        if one.supersedes not in own
     }
