@@ -47,7 +47,7 @@ class Log:
 
     async def add(self, *stories: Story) -> dict[int, int]:
         """Apply what is new of these, in their order; the vector after."""
-        rows = []
+        rows: list[Record] = []
         for story in stories:
             for record in story.records[self._taken.get(story.id, 0) :]:
                 rows.append(Record(self.end + len(rows), value_of(record)))
@@ -162,5 +162,33 @@ def test_live_events_tell_it_after_a_long_wait_too(rig: Rig) -> None:
             rest = await resumed(database, joined(Hub(database, 10, 10), ends), told[number].vector, ends)
             before = sum(goes(one.events, story) for one in told[: number + 1])
             assert before + sum(goes(part, story) for _, part in rest) >= 1, number
+
+    on(rig, life)
+
+
+def test_ids_never_go_back_behind_what_another_gateway_gave(rig: Rig) -> None:
+    """Who comes again from a gateway that is further would be given the same things twice."""
+
+    async def life(log: Log, database: Database, hub: Hub) -> None:
+        await log.add(Story(1).submit())
+        ends = await log.add(*others(1000))
+        begun = {PARTITION: 1, PARTITION - 1: 40}
+        told = await resumed(database, joined(hub, ends), begun, ends)
+        assert told and all(vector[PARTITION - 1] == 40 for vector, _ in told)
+
+    on(rig, life)
+
+
+def test_nothing_more_is_read_for_a_client_that_has_gone(rig: Rig) -> None:
+    """Clients on a bad line would keep the few places of those that resume."""
+
+    async def life(log: Log, database: Database, hub: Hub) -> None:
+        begun = await log.add(Story(1).submit())
+        ends = await log.add(*others(1000))
+        client = joined(hub, ends)
+        missed = Resume(database, Catalog(), Turns(1, 1, 10.0, "resuming"), client, Bookmark(0, begun), ends).missed()
+        assert await anext(missed)
+        client.end("left")
+        assert len([part async for part in missed]) < resumes.AT_ONCE
 
     on(rig, life)
