@@ -105,7 +105,7 @@ async def page(
 
 
 #: Of a request that waits for a delegator: it is not the delegate's own, nor has the delegate voted on it.
-_FREE_TO_VOTE = """r.requester_id <> {0} AND NOT EXISTS (
+FREE_TO_VOTE = """r.requester_id <> {0} AND NOT EXISTS (
   SELECT FROM requests.votes v JOIN requests.history h ON h.request_id = v.request_id AND h.version = v.version
   WHERE v.request_id = p.request_id AND {0} IN (v.approver_id, h.actor_id))"""
 
@@ -117,7 +117,7 @@ async def waiting_for(database: Database, caller: Caller, after: tuple[datetime,
     later = select.after(after, "p.created_at", "p.request_id")
     parts = [_ordered(_JOINED, [f"p.approver_id = {user}", "p.waiting", *later], limit, _BY_PARTICIPANT)]
     for person in caller.stands_for:
-        where = [f"p.approver_id = {select.bind(person, 'text')}", "p.waiting", *later, _FREE_TO_VOTE.format(user)]
+        where = [f"p.approver_id = {select.bind(person, 'text')}", "p.waiting", *later, FREE_TO_VOTE.format(user)]
         parts.append(_ordered(_JOINED, where, limit, _BY_PARTICIPANT))
     return await database.rows(_together(parts, limit, distinct=bool(caller.stands_for)), *select.values)
 
