@@ -80,8 +80,14 @@ class Limits:
         self._all_devices = Buckets(Rate("devices", *sign_in), clock)
 
     async def user(self, user_id: str, calls: int = 1) -> None:
-        """Count calls of the user, however many at most as the bucket holds: what is larger must pass too. Raises Problem 429."""
-        await self._count(self._users, user_id, "per user", min(calls, self._users.rate.burst))
+        """Count calls of the user. Raises Problem 429.
+
+        Of more than one at most what a full bucket holds beside the call that brings them, which is counted by itself: what is
+        larger must pass too.
+        """
+        cost = calls if calls == 1 else min(calls, self._users.rate.burst - 1)
+        if cost > 0:
+            await self._count(self._users, user_id, "per user", cost)
 
     async def address(self, address: str, known: Callable[[], str | None] = lambda: None) -> None:
         """Count one call from the address. Raises Problem 429.

@@ -123,6 +123,11 @@ class Services:
             log.warning("rate limits are off; this is for load tests on one's own machine only")
 
     @cached_property
+    def tails(self) -> Turns:
+        """Looks at the log for what the read side does not have yet, each over a connection of its own."""
+        return Turns(4, waiting=16, seconds=2.0, what="look at the log")
+
+    @cached_property
     def rules_desk(self) -> RulesDesk:
         """Looks at rules files."""
         return RulesDesk(self.catalog, self.database_url, self.settings.tls)

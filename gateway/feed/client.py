@@ -13,7 +13,7 @@ from starlette.types import Receive, Send
 from gateway import metrics
 from gateway.feed.bookmarks import Vector, later
 from gateway.feed.viewer import Viewer
-from gateway.server.line import abort, narrow
+from gateway.server.line import abort, is_closing, narrow
 
 #: What may wait for a client beside what its connection holds (64 KiB, and what the kernel does): events, and their bytes.
 MAX_EVENTS = 1000
@@ -89,7 +89,7 @@ class Client:
                 elif silent:
                     await self._write(send, b":\nid: %s\n\n" % self._id(reached()).encode())
                 silent = await self._sleep(random.uniform(*HEARTBEAT))  # noqa: S311 - no secret
-            if self.reason != "left":
+            if self.reason != "left" and not is_closing(send):
                 await send({"type": "http.response.body", "body": b""})
         finally:
             gone.cancel()
@@ -104,6 +104,8 @@ class Client:
         return b"".join(parts)
 
     async def _write(self, send: Send, body: bytes) -> None:
+        if self.reason is None and is_closing(send):
+            self.end("left")
         if self.reason is not None:
             return
         self._send = send

@@ -142,13 +142,14 @@ class Hub:
     def _give(self, begun: Vector, found: Changes) -> None:
         """To each client its events, all before anybody else runs."""
         for change in found.rows:
-            metrics.EVENT_DELAY.observe(max(0.0, change.age))
+            if change.newest:
+                metrics.EVENT_DELAY.observe(max(0.0, change.age))
             after = cut(begun, found.applied, change.partition, change.log_offset)
             given: dict[bytes, Waiting] = {}
             for client in self._concerned(change):
                 if change.log_offset < client.floor.get(change.partition, 0):
                     continue
-                events = b"".join(of_change(client.viewer, change, begun))
+                events = b"".join(of_change(client.viewer, change))
                 if events:
                     # Clients share the bytes: a change that thousands see takes no more memory than one.
                     client.offer(given.setdefault(events, Waiting(after, events)))

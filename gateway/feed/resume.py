@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from gateway.feed.approvals import known, why
-from gateway.feed.bookmarks import Bookmark, Vector, cut, distance
+from gateway.feed.bookmarks import Bookmark, Vector, cut, distance, later
 from gateway.feed.client import Client, with_id
 from gateway.feed.principals import hash_of
 from gateway.feed.viewer import gone_event, of_change, request_event
@@ -45,14 +45,15 @@ class Resume:
             async for part in self._walks():
                 yield part
             vector = self.mark.vector
-            while True:
+            while self.client.reason is None:
                 async with self.turns.turn():
                     found = await self._changes(vector)
                 for row in found.rows:
-                    events = b"".join(of_change(self.client.viewer, row, vector))
+                    events = b"".join(of_change(self.client.viewer, row))
                     if events:
                         after = cut(vector, self.ends, row.partition, row.log_offset)
-                        yield with_id(self.client.seal(after), events)
+                        # The client may come from a gateway that is further than this one in some partitions.
+                        yield with_id(self.client.seal(later(after, self.mark.vector)), events)
                 if found.last is None:
                     return
                 vector = cut(vector, self.ends, *found.last)
@@ -89,7 +90,7 @@ class Resume:
         at = (0, 0)
         viewer = self.client.viewer
         people: Sequence[str] = viewer.people
-        while True:
+        while self.client.reason is None:
             async with self.turns.turn():
                 found = await ask(self.database, viewer.caller.id, people, self.mark.vector, AT_ONCE, who, at)
             for row in found.rows:

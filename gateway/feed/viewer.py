@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gateway.feed.approvals import why
-from gateway.feed.bookmarks import Vector
 from gateway.feed.principals import principals
 from gateway.identity.callers import Caller
 from gateway.sql.changes import Change
@@ -38,27 +37,26 @@ class Viewer:
             return True
         return self.manages and (user_id in change.people or self._has_to_act(change))
 
-    def gone(self, change: Change, since: Vector) -> str | None:
-        """Why they no longer have to act, if that came about at or after `since`; what they voted on stays theirs."""
+    def gone(self, change: Change) -> str | None:
+        """Why they no longer have to act, if that came about at this place of the log; what they voted on stays theirs."""
         if not self.manages or self._has_to_act(change):
             return None
         own = change.people.get(self.caller.id)
         if own is not None and own.decided:
             return None
-        begun = since.get(change.partition, 0)
         concerns = (change.people.get(one) for one in self.people)
-        left = [one for one in concerns if one is not None and one.left_by is not None and one.log_offset >= begun]
+        left = [one for one in concerns if one and one.left_by is not None and one.log_offset == change.log_offset]
         return why(left[0].left_by) if left else None
 
     def _has_to_act(self, change: Change) -> bool:
         return any((one := change.people.get(name)) is not None and one.waiting for name in self.people)
 
 
-def of_change(viewer: Viewer, change: Change, since: Vector) -> Iterator[bytes]:
+def of_change(viewer: Viewer, change: Change) -> Iterator[bytes]:
     """The events of a change without their ids."""
-    if viewer.sees(change):
+    if change.newest and viewer.sees(change):
         yield request_event(change.document)
-    gone = viewer.gone(change, since)
+    gone = viewer.gone(change)
     if gone is not None:
         yield gone_event(change.id, gone)
 

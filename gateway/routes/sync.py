@@ -8,8 +8,9 @@ from gateway.http.bodies import MAX_SYNC_BODY, read_body
 from gateway.http.call import Call
 from gateway.http.describe import Group
 from gateway.models.sync import ApprovalsBatch, BatchResult, Envelope, RequestsBatch
+from gateway.streams.known import caught_up
 from gateway.sync.batch import run
-from gateway.sync.operation import read
+from gateway.sync.operation import Operation, Unreadable, read
 
 group = Group("Sync")
 
@@ -32,5 +33,13 @@ async def _sync(call: Call, takes: tuple[str, ...]) -> Answer:
     if len(envelope.items) > 1:
         # The call itself is counted: each item counts like the POST that it stands for.
         await services.limits.user(caller.id, len(envelope.items) - 1)
-    items = [read(item, takes, caller.id, envelope.client_id, services.catalog) for item in envelope.items]
-    return json_answer({"results": await run(call, items)})
+
+    def items() -> list[Operation | Unreadable]:
+        return [read(item, takes, caller.id, envelope.client_id, services.catalog) for item in envelope.items]
+
+    found = items()
+    if any(isinstance(one, Unreadable) and one.of_unknown_reference for one in found):
+        # The phone may know it from another gateway.
+        await caught_up(call)
+        found = items()
+    return json_answer({"results": await run(call, found)})

@@ -6,13 +6,15 @@ import asyncio
 from typing import Any
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from gateway import metrics
 from gateway.http.addresses import UNKNOWN, normal
 from gateway.server.door import Door, Verdict
+from gateway.server.reader import Counted, Reader
 from gateway.server.refusals import (
     Refused,
     crowded,
@@ -36,8 +38,8 @@ MAX_IGNORED = 4 * 1024 * 1024
 LINGER_SECONDS = 1.0
 #: A body's reader gives up first, and answers.
 _BODY_GRACE = 2.0
-#: A client that reads must read so many bytes a second.
-_SLOWEST_READER = 8 * 1024
+#: Bytes of bodies that are read of requests which wait for the one before.
+MAX_WAITING = 64 * 1024
 
 
 class Connection(HttpToolsProtocol):
@@ -68,9 +70,10 @@ class Connection(HttpToolsProtocol):
         self._last_words: bytes | None = None
         self._head_until: float | None = None
         self._body_until: float | None = None
-        #: Bytes that the client has not read yet, when it was last looked at; until when some and all of them must be.
-        self._held = 0
-        self._some_read_until = self._all_read_until = 0.0
+        self._counted: Counted | None = None
+        self._reader = Reader(door.answer_seconds)
+        #: What is being answered; `cycle` is the newest request, which may wait for it.
+        self._running: RequestResponseCycle | None = None
         #: When the last piece of data came, and its length in bytes.
         self._now = 0.0
         self._piece = 0
@@ -79,7 +82,8 @@ class Connection(HttpToolsProtocol):
         self._ignored = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        counted = self._counted = Counted(transport)
+        super().connection_made(counted)  # type: ignore[arg-type]
         if self._arrived is None:
             address = (self.client and normal(self.client[0])) or UNKNOWN
             self._arrived = address, self._door.enter(address)
@@ -101,6 +105,11 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        # uvicorn tells the newest request only, which may wait behind an answer without an end.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self.pipeline.clear()
         self._door.leave(self._address)
 
     def data_received(self, data: bytes) -> None:
@@ -145,6 +154,16 @@ class Connection(HttpToolsProtocol):
         if self._crowded or self.expect_100_continue:
             # Who is answered before being told to go on may send the body or not: nobody knows where the next head begins.
             self.cycle.keep_alive = False
+        self._listen()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _listen(self) -> None:
+        """Go on reading behind an answer, which uvicorn does not: it would not hear that the client has gone."""
+        if self.pipeline and sum(len(cycle.body) for cycle, _ in self.pipeline) <= MAX_WAITING:
+            self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
         self._overhead = 0
@@ -157,6 +176,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._body_until = None
         super().on_message_complete()
+        self._listen()
 
     def on_response_complete(self) -> None:
         if self._last_words is not None and not self.pipeline:
@@ -184,14 +204,9 @@ class Connection(HttpToolsProtocol):
             self._end("slow-body")
 
     def _reads(self, now: float) -> bool:
-        """Whether the client takes what it is sent: some of it all the time, and all of it in the end."""
-        held = self.transport.get_write_buffer_size()
-        if held and self._held == 0:
-            self._all_read_until = now + self._door.answer_seconds + held / _SLOWEST_READER
-        if held < self._held or self._held == 0:
-            self._some_read_until = now + self._door.answer_seconds
-        self._held = held
-        return held == 0 or now <= min(self._some_read_until, self._all_read_until)
+        """Whether the client takes what it is sent."""
+        assert self._counted is not None
+        return self._reader.keeps_pace(now, self._counted.written, self.transport.get_write_buffer_size())
 
     def _expect_head(self) -> None:
         self._head_until = self._now + self._door.head_seconds

@@ -16,6 +16,12 @@ def abort(send: Send) -> None:
         transport.abort()
 
 
+def is_closing(send: Send) -> bool:
+    """Whether the connection is at its end, so that nothing can be sent."""
+    transport = _transport(send)
+    return transport is not None and bool(transport.is_closing())
+
+
 def narrow(send: Send, size: int) -> None:
     """Let the kernel hold so many bytes for a client that does not read; by itself it would take megabytes."""
     transport = _transport(send)

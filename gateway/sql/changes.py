@@ -12,7 +12,8 @@ from gateway.feed.bookmarks import Vector, vector_of
 from gateway.sql.database import Database
 
 #: $1, $2: where to begin, $3, $4: where to end, each by partition: others begin at 0 and end at what is applied. $5: rows at most.
-#: $6: everything is seen; else what $7 filed, what they are or were on ($8: as a manager), what waits for one of $9.
+#: A request lies at its newest event, and also where somebody no longer had to act, for good: whatever happens to it later, they
+#: are told. Each is looked up to the limit by itself, so that nothing below the last row of a page is left out.
 _CHANGES = """WITH applied AS MATERIALIZED (
   SELECT a.partition, a.next_offset, coalesce(b.at, 0) AS start, least(coalesce(e.at, a.next_offset), a.next_offset) AS ends
   FROM audit.applied_offsets a
@@ -20,15 +21,17 @@ _CHANGES = """WITH applied AS MATERIALIZED (
   LEFT JOIN unnest($3::int[], $4::bigint[]) AS e(partition, at) ON e.partition = a.partition),
 page AS MATERIALIZED (
   SELECT a.partition, x.* FROM applied a CROSS JOIN LATERAL (
-    SELECT r.log_offset, r.id FROM requests.requests r
-    WHERE r.partition = a.partition AND r.log_offset >= a.start AND r.log_offset < a.ends
-      AND ($6 OR r.requester_id = $7 OR $8 AND EXISTS (
-        SELECT FROM requests.participants p WHERE p.request_id = r.id
-          AND (p.approver_id = $7 OR p.waiting AND p.approver_id = ANY($9::text[]))))
-    ORDER BY r.log_offset LIMIT $5) x
+    (SELECT r.log_offset, r.id FROM requests.requests r
+     WHERE r.partition = a.partition AND r.log_offset >= a.start AND r.log_offset < a.ends{seen}
+     ORDER BY r.log_offset LIMIT $5)
+    UNION
+    (SELECT DISTINCT p.log_offset, p.request_id FROM requests.participants p
+     WHERE p.partition = a.partition AND p.log_offset >= a.start AND p.log_offset < a.ends AND p.left_by IS NOT NULL{theirs}
+     ORDER BY p.log_offset, p.request_id LIMIT $5)
+    ORDER BY log_offset LIMIT $5) x
   ORDER BY a.partition, x.log_offset LIMIT $5),
 rows AS (
-  SELECT g.partition, g.log_offset, r.id::text AS id, r.requester_id, r.document,
+  SELECT g.partition, g.log_offset, r.id::text AS id, r.requester_id, r.document, r.log_offset = g.log_offset AS newest,
     extract(epoch FROM clock_timestamp() - r.updated_at)::float8 AS age,
     (SELECT json_agg(json_build_array(p.approver_id, p.waiting, p.decided, p.left_by, p.log_offset))::text
      FROM requests.participants p WHERE p.request_id = g.id) AS people
@@ -36,8 +39,19 @@ rows AS (
 SELECT ARRAY(SELECT partition FROM applied ORDER BY partition) AS partitions,
   ARRAY(SELECT next_offset FROM applied ORDER BY partition) AS applied, found.*
 FROM (SELECT array_agg(partition) AS row_partitions, array_agg(log_offset) AS row_offsets, array_agg(id) AS ids,
-    array_agg(requester_id) AS requesters, array_agg(document) AS documents, array_agg(age) AS ages, array_agg(people) AS people
+    array_agg(requester_id) AS requesters, array_agg(document) AS documents, array_agg(newest) AS newest, array_agg(age) AS ages,
+    array_agg(people) AS people
   FROM (SELECT * FROM rows ORDER BY partition, log_offset) ordered) found"""
+_ALL = _CHANGES.format(seen="", theirs="")
+#: $6: everything is seen; else what $7 filed, what they are or were on ($8: as a manager), what waits for one of $9.
+_SEEN = _CHANGES.format(
+    seen="""
+      AND ($6 OR r.requester_id = $7 OR $8 AND EXISTS (
+        SELECT FROM requests.participants q WHERE q.request_id = r.id
+          AND (q.approver_id = $7 OR q.waiting AND q.approver_id = ANY($9::text[]))))""",
+    theirs="""
+       AND $8 AND p.approver_id = ANY($9::text[])""",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +66,16 @@ class Concern:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A request as it is now, where its newest event lies, and how old that is in seconds."""
+    """A request as it is now, at its newest event or (not `newest`) where somebody no longer had to act; how old the newest one is,
+    in seconds.
+    """
 
     partition: int
     log_offset: int
     id: str
     requester_id: str
     document: str
+    newest: bool
     age: float
     people: dict[str, Concern]
 
@@ -74,7 +91,7 @@ class Changes:
 
 async def since(database: Database, vector: Vector, limit: int) -> Changes:
     """Everything that changed at or after the vector."""
-    return await _changes(database, vector, {}, limit, True, "", False, ())
+    return await _changes(database, _ALL, vector, {}, limit)
 
 
 async def seen_by(
@@ -88,25 +105,17 @@ async def seen_by(
     manages: bool,
     principals: Sequence[str],
 ) -> Changes:
-    """What changed at or after the vector and before `ends`, and that somebody may see."""
-    return await _changes(database, vector, ends, limit, sees_all, user_id, manages, principals)
+    """What changed at or after the vector and before `ends`, and that somebody may see or no longer has to act on."""
+    return await _changes(database, _SEEN, vector, ends, limit, sees_all, user_id, manages, list(principals))
 
 
 async def _changes(
-    database: Database,
-    vector: Vector,
-    ends: Vector,
-    limit: int,
-    sees_all: bool,
-    user_id: str,
-    manages: bool,
-    principals: Sequence[str],
+    database: Database, statement: str, vector: Vector, ends: Vector, limit: int, *whose: Any
 ) -> Changes:
     row: Any = await database.row(
-        _CHANGES, list(vector), list(vector.values()), list(ends), list(ends.values()), limit + 1, sees_all, user_id,
-        manages, list(principals),
-    )  # fmt: skip
-    names = ("row_partitions", "row_offsets", "ids", "requesters", "documents", "ages")
+        statement, list(vector), list(vector.values()), list(ends), list(ends.values()), limit + 1, *whose
+    )
+    names = ("row_partitions", "row_offsets", "ids", "requesters", "documents", "newest", "ages")
     people = (_people(text) for text in row["people"] or ())
     rows = [Change(*one) for one in zip(*(row[name] or () for name in names), people, strict=True)]
     last = (rows[limit - 1].partition, rows[limit - 1].log_offset) if len(rows) > limit else None

@@ -34,9 +34,11 @@ async def find(database: Database, request_id: str, caller: Caller) -> Row | Non
     )
 
 
-async def own_of(database: Database, request_ids: Collection[str], user_id: str) -> set[str]:
+async def own_of(
+    database: Database, request_ids: Collection[str], user_id: str, patience: float = _READ_SIDE_LAG
+) -> set[str]:
     """Those that are requests of that user. One that was filed a moment ago gets 2 s to reach the read side."""
-    until = time.monotonic() + _READ_SIDE_LAG
+    until = time.monotonic() + patience
     wanted = set(request_ids)
     while True:
         found = {row["id"] for row in await database.rows(_OWN, list(wanted), user_id)}
@@ -103,7 +105,7 @@ async def page(
 
 
 #: Of a request that waits for a delegator: it is not the delegate's own, nor has the delegate voted on it.
-_FREE_TO_VOTE = """r.requester_id <> {0} AND NOT EXISTS (
+FREE_TO_VOTE = """r.requester_id <> {0} AND NOT EXISTS (
   SELECT FROM requests.votes v JOIN requests.history h ON h.request_id = v.request_id AND h.version = v.version
   WHERE v.request_id = p.request_id AND {0} IN (v.approver_id, h.actor_id))"""
 
@@ -115,7 +117,7 @@ async def waiting_for(database: Database, caller: Caller, after: tuple[datetime,
     later = select.after(after, "p.created_at", "p.request_id")
     parts = [_ordered(_JOINED, [f"p.approver_id = {user}", "p.waiting", *later], limit, _BY_PARTICIPANT)]
     for person in caller.stands_for:
-        where = [f"p.approver_id = {select.bind(person, 'text')}", "p.waiting", *later, _FREE_TO_VOTE.format(user)]
+        where = [f"p.approver_id = {select.bind(person, 'text')}", "p.waiting", *later, FREE_TO_VOTE.format(user)]
         parts.append(_ordered(_JOINED, where, limit, _BY_PARTICIPANT))
     return await database.rows(_together(parts, limit, distinct=bool(caller.stands_for)), *select.values)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from gateway.feed.bookmarks import Vector, vector_of
 from gateway.sql.database import Database
+from gateway.sql.requests import FREE_TO_VOTE
 
 #: $1, $2: where to begin in which partition; others begin at 0.
 _STARTS = """applied AS MATERIALIZED (
@@ -41,9 +42,12 @@ rows AS (
 {_ANSWER} found.* FROM {_FOUND}"""
 
 _CONCERNED = "(p.waiting OR p.decided OR p.left_by IS NOT NULL)"
-#: Whether the caller has it: it waits for them or somebody for whom they decide, or they voted. $3: these people, $5: the caller.
-_THEIRS = """EXISTS (SELECT FROM requests.participants q WHERE q.request_id = page.request_id
-    AND (q.approver_id = ANY($3::text[]) AND q.waiting OR q.approver_id = $5 AND q.decided))"""
+#: Whether the caller has it: it waits for them, or for somebody for whom they may vote on it (as in `/approvals/incoming`: it is
+#: not their own, nor have they voted on it), or they voted. $3: these people, $5: the caller.
+_FREE = FREE_TO_VOTE.format("$5").replace("p.request_id", "page.request_id")
+_THEIRS = f"""EXISTS (SELECT FROM requests.participants q JOIN requests.requests r ON r.id = q.request_id
+    WHERE q.request_id = page.request_id AND (q.approver_id = $5 AND (q.waiting OR q.decided)
+      OR q.approver_id = ANY($3::text[]) AND q.waiting AND {_FREE}))"""
 _SHOWN = f"""rows AS (
   SELECT partition, log_offset, request_id::text AS id, left_by,
     CASE WHEN theirs THEN (SELECT r.document FROM requests.requests r WHERE r.id = request_id) END AS document

@@ -14,8 +14,8 @@ from gateway import metrics
 from gateway.http.call import Call
 from gateway.sync.delivery import deliver
 from gateway.sync.known import settled
-from gateway.sync.operation import Operation, Unreadable
-from gateway.sync.results import LATE, LOG_AWAY, Result, again, applied, blocked, rejected, retry, reused
+from gateway.sync.operation import Content, Operation, Unreadable
+from gateway.sync.results import LATE, LOG_AWAY, Result, again, applied, blocked, rejected, retry
 
 #: For one batch from here to its answer; what is not decided by then is `retry`. Phones give up after about 30 s.
 BATCH_SECONDS = 20.0
@@ -50,15 +50,15 @@ async def run(call: Call, items: Sequence[Operation | Unreadable]) -> list[Resul
 
 
 class _Batch:
-    def __init__(self, call: Call, known: dict[str, Result]) -> None:
+    def __init__(self, call: Call, known: dict[Content, Result]) -> None:
         self._call = call
         self._known = known
         self._until = asyncio.get_running_loop().time() + BATCH_SECONDS
         self._room = asyncio.Semaphore(MAX_AT_ONCE)
         self._log_away = False
-        #: By command id the first item of an op, by request id the last item of a request.
-        self._ops: dict[str, _Place] = {}
-        self._last: dict[str, _Place] = {}
+        #: The first item of each content, by request id the items of a request.
+        self._ops: dict[Content, _Place] = {}
+        self._items: dict[str, list[_Place]] = {}
 
     async def run(self, items: Sequence[Operation | Unreadable]) -> list[Result]:
         loop = asyncio.get_running_loop()
@@ -68,22 +68,25 @@ class _Batch:
                 item = place.item
                 if isinstance(item, Unreadable):
                     place.settle(rejected(item.op_id, item.problem, self._call.correlation_id))
-                elif item.command_id not in self._ops and item.command_id in self._known:
+                elif (twin := self._ops.setdefault(item.content, place)) is place and item.content in self._known:
                     # What was done before is so, whatever became of the items before it.
-                    self._ops[item.command_id] = place
-                    place.settle(self._known[item.command_id])
-                elif (twin := self._ops.setdefault(item.command_id, place)) is not place:
+                    place.settle(self._known[item.content])
+                elif twin is not place:
                     tasks.create_task(self._twin(place, item, twin))
                 else:
                     tasks.create_task(self._one(place, item, self._before(item)))
                 if item.request_id is not None:
-                    self._last[item.request_id] = place
+                    self._items.setdefault(item.request_id, []).append(place)
                 await _within(place.passed, min(TURN_SECONDS, self._until - loop.time()))
         return [place.result.result() for place in places]
 
     def _before(self, item: Operation) -> list[_Place]:
+        """The last ones of its requests; another content under its own op id is nothing that it could wait for."""
         names = (item.request_id, item.supersedes)
-        return [self._last[name] for name in names if name is not None and name in self._last]
+        found = [
+            [each for each in self._items.get(name, ()) if not _same_op(each.item, item)] for name in names if name
+        ]
+        return [each[-1] for each in found if each]
 
     async def _one(self, place: _Place, item: Operation, before: Sequence[_Place]) -> None:
         for earlier in before:
@@ -106,12 +109,11 @@ class _Batch:
 
     async def _twin(self, place: _Place, item: Operation, first: _Place) -> None:
         """The same op once more."""
-        assert isinstance(first.item, Operation)
-        result = await first.result
-        if item.hash == first.item.hash:
-            place.settle(again(item.op_id, result))
-        else:
-            place.settle(rejected(item.op_id, reused(), self._call.correlation_id))
+        place.settle(again(item.op_id, await first.result))
+
+
+def _same_op(one: Operation | Unreadable, other: Operation) -> bool:
+    return isinstance(one, Operation) and one.command_id == other.command_id
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

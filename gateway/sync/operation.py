@@ -25,6 +25,9 @@ _KINDS: dict[str, tuple[type[AnyItem], type[CommandBase]]] = {
     "reject": (RejectItem, Reject),
     "rollback": (RollbackItem, Rollback),
 }
+#: Command id and hash.
+Content = tuple[str, bytes]
+_NO_CATEGORY, _NO_REASON = "is no category", "is no reason"
 #: Characters of an op id that is none, and is answered all the same.
 _SHOWN = 200
 
@@ -43,6 +46,11 @@ class Operation:
     hash: bytes
 
     @property
+    def content(self) -> Content:
+        """This op with what it asks for: an op id used twice has two."""
+        return self.command_id, self.hash
+
+    @property
     def supersedes(self) -> str | None:
         """The request that a submission stands in for."""
         return self.fields.get("supersedes")
@@ -55,6 +63,11 @@ class Unreadable:
     op_id: str | None
     request_id: str | None
     problem: Problem
+
+    @property
+    def of_unknown_reference(self) -> bool:
+        """Whether it names a category or a reason that is none, or that this gateway has yet to read."""
+        return any(error["detail"] in (_NO_CATEGORY, _NO_REASON) for error in self.problem.errors)
 
 
 def command_id_of(user_id: str, client_id: str, op_id: str) -> str:
@@ -119,9 +132,9 @@ def _possible(item: SubmitItem, catalog: Catalog) -> None:
     except MoneyError as error:
         raise invalid_at("/body/amount", str(error)) from None
     if body.category_id not in catalog.categories:
-        raise invalid_at("/body/category_id", "is no category")
+        raise invalid_at("/body/category_id", _NO_CATEGORY)
     if body.reason_id not in catalog.reasons:
-        raise invalid_at("/body/reason_id", "is no reason")
+        raise invalid_at("/body/reason_id", _NO_REASON)
     if body.supersedes == item.request_id:
         raise invalid_at("/body/supersedes", "is the request itself")
 

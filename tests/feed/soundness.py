@@ -144,7 +144,8 @@ class Reader:
         if self.kind == "events":
             everything = await changes.since(database, self._vector, limit)
             for row in everything.rows:
-                self._took(row.id, row.document)
+                if row.newest:
+                    self._took(row.id, row.document)
             self._go(everything.applied, everything.last)
             return everything.last is not None
         if self.kind == "approvals":

@@ -117,6 +117,18 @@ def test_new_submissions_wait_while_the_workers_lag_and_votes_do_not(own: Stack,
     assert settled(person, "sam.sales", items)[-1] == ["duplicate applied", "applied", "applied"]
 
 
+def test_the_read_side_is_behind(own: Stack, person: Api) -> None:
+    """What a phone corrected right after filing it would be refused for good, because we are slow."""
+    filed = item("submit")
+    instead = item("submit", body=submission(supersedes=filed["request_id"]))
+    foreign = item("submit", body=submission(supersedes=str(uuid.uuid4())))
+    with frozen(own.pid("projector")):
+        assert told(sync(person, "sam.sales", [filed])) == ["applied"]
+        assert told(sync(person, "sam.sales", [instead, foreign])) == ["retry", "retry"]
+    person.read("sam.sales", {"id": filed["request_id"], "version": 1})
+    assert settled(person, "sam.sales", [instead, foreign])[-1] == ["applied", "rejected invalid"]
+
+
 def test_the_log_is_away(own: Stack, person: Api) -> None:
     """A phone would throw its taps away because of our restart, or hang until its battery is empty."""
     items = chain()

@@ -90,6 +90,24 @@ def test_an_op_twice_in_one_batch_is_done_once(api: Api) -> None:
     assert results[1]["request"] == results[0]["request"]
 
 
+def test_a_bad_item_under_the_op_id_of_a_good_one_spoils_nothing(api: Api) -> None:
+    """A queue that gave an id twice would lose the request that was meant, although it can be filed or is."""
+    foreign = api.submit("sue.sales")["id"]
+    api.read("sue.sales", {"id": foreign, "version": 1})
+    for good_first in (True, False):
+        good = item("submit")
+        bad = good | {"body": submission(supersedes=foreign)}
+        results = sync(api, "sam.sales", [good, bad] if good_first else [bad, good])
+        wanted = ["applied", "rejected invalid"]
+        assert told(results) == (wanted if good_first else wanted[::-1])
+    other = good | {"body": submission(title="Other")}
+    for moment in ("bound", "on the read side"):
+        if moment == "on the read side":
+            settled(api, "sam.sales", good["request_id"], 1)
+        results = sync(api, "sam.sales", [other, good, good])
+        assert told(results) == ["rejected op-id-reused", "duplicate applied", "duplicate applied"], moment
+
+
 def test_a_bad_item_costs_nobody_else_anything(api: Api) -> None:
     """One bug in one form would keep a whole day's work on the phone."""
     good = item("submit"), item("submit")

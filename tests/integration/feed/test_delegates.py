@@ -16,9 +16,11 @@ from agents.projector.batch import Batch
 from agents.projector.store import Store
 from gateway.feed import approvals
 from gateway.feed.bookmarks import Bookmark, read, write
+from gateway.sql import updates
 from gateway.sql.database import Database
 from tests.feed import soundness
 from tests.integration.projector_rig import Rig, servers
+from tests.unit.projector.stories import Story, value_of
 
 ME = "l2.b"
 OTHERS = ("l1.a", "l1.b", "l2.a")
@@ -100,3 +102,25 @@ def test_a_delegate_has_what_waits_for_those_who_named_them_and_no_more(
         await store.close()
 
     asyncio.run(live())
+
+
+def test_a_delegate_is_not_shown_their_own_request_as_one_to_decide(rig: Rig) -> None:
+    """Approving it would be refused, and `/approvals/incoming` does not have it."""
+    rig.wipe()
+    own = Story(9_000_001).submit()
+
+    async def life() -> None:
+        store = Store(rig.home.database_url("projector"))
+        await store.offsets([0])
+        database = Database(rig.home.database_url("gateway"))
+        await database.start()
+        batch = Batch()
+        batch.extend(0, 0, [soundness.Record(n, value_of(one)) for n, one in enumerate(own.records)], len(own.records))
+        assert (await store.write(batch)).held
+        for who, wanted in (("sam.sales", []), (ME, [own.id])):
+            found = await updates.approvals(database, who, (who, "l1.a"), {}, 10, told=False)
+            assert [row.id for row in found.rows if row.document is not None] == wanted, who
+        await database.stop()
+        await store.close()
+
+    asyncio.run(life())

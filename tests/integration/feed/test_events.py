@@ -12,7 +12,7 @@ from gateway.feed.bookmarks import Bookmark, write
 from gateway.feed.pages import scope_of
 from gateway.http.cursors import Cursors
 from ops.secrets.secret import Secret
-from tests import gateways, shapes
+from tests import gateways, raw, shapes
 from tests.client import API, ROUTE_L1_L2, Api, bearer
 from tests.device import Device
 from tests.events import Event, Events
@@ -167,6 +167,21 @@ def test_clients_are_bounded_and_leave_no_trace(small: gateways.Gateway) -> None
     with Events(api, "sam.sales") as events:
         request = api.submit("sam.sales")
         events.wait(lambda _: events.versions(request) == [1])
+
+
+def test_a_client_that_sent_another_request_behind_is_gone_when_it_goes(small: gateways.Gateway) -> None:
+    """It would be counted for a minute, and its user's other devices be refused."""
+    api = Api(small.base)
+    token = {"Authorization": f"Bearer {api.token('sam.sales')}"}
+    lines = [raw.Line(small.port) for _ in range(2)]
+    for line in lines:
+        line.send(raw.head("GET", f"{API}/events", **token) + raw.head("GET", "/livez"))
+    wait_until(lambda: small.figure("athena_gateway_event_clients") == 2, 10, "they are not there")
+    time.sleep(0.5)
+    for line in lines:
+        line.socket.close()
+    wait_until(lambda: small.figure("athena_gateway_event_clients") == 0, 5, "clients that left are still counted")
+    assert "Traceback" not in small.log.read_text()
 
 
 def test_a_gateway_that_ends_sends_its_clients_elsewhere(stack: Stack) -> None:

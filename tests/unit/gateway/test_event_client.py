@@ -129,12 +129,12 @@ def test_the_id_comes_with_the_last_event_of_a_change() -> None:
     assert with_id("7", both) == b'event: request\ndata: {"a":"event: b"}\n\nid: 7\nevent: gone\ndata: {}\n\n'
 
 
-def change(requester: str = "sam", **people: Concern) -> Change:
-    return Change(0, 20, "r1", requester, '{"id":"r1"}', 0.0, people)
+def change(requester: str = "sam", newest: bool = True, **people: Concern) -> Change:
+    return Change(0, 20, "r1", requester, '{"id":"r1"}', newest, 0.0, people)
 
 
-def kinds(viewer_: Viewer, change_: Change, since: int = 15) -> list[str]:
-    found = b"".join(of_change(viewer_, change_, {0: since})).decode()
+def kinds(viewer_: Viewer, change_: Change) -> list[str]:
+    found = b"".join(of_change(viewer_, change_)).decode()
     return [line.removeprefix("event: ") for line in found.splitlines() if line.startswith("event: ")]
 
 
@@ -155,6 +155,9 @@ NAMED = Concern(False, False, None, 2)
         (viewer("bob", "manager"), change(bob=NAMED), ["request"]),
         (viewer("bob", "manager"), change(bob=LEFT), ["request", "gone"]),
         (viewer("bob", "manager"), change(bob=LEFT_BEFORE), ["request"]),
+        (viewer("bob", "manager"), change(newest=False, bob=LEFT), ["gone"]),
+        (viewer("bob", "manager"), change(newest=False, bob=LEFT_BEFORE, ann=LEFT), []),
+        (viewer("sam", "sales"), change(newest=False, ann=LEFT), []),
         (viewer("bob", "manager"), change(bob=VOTED), ["request"]),
         (viewer("bob", "sales"), change(bob=WAITS), []),
         (viewer("bob", "manager"), change(ann=WAITS), []),

@@ -45,7 +45,22 @@ def test_a_batch_counts_like_its_items_and_passes_whatever_its_size() -> None:
         asyncio.run(calls.limits.user("sam", 2))
     calls.clock.now += 2
     asyncio.run(calls.limits.user("sam", 200))
-    assert calls.allowed("user", "sam", 1) == 0
+    assert calls.allowed("user", "sam", 10) == 1, "that of the call itself"
+
+
+def test_a_batch_of_more_than_a_burst_passes_beside_the_call_that_brings_it() -> None:
+    """The call takes one of the bucket, and the rest of it would be refused for ever."""
+
+    async def life() -> None:
+        clock = Clock()
+        for burst in (1, 20):
+            limits = Limits(Settings(rate_user=10, rate_user_burst=burst), clock=clock)
+            await limits.user("sam")
+            await limits.user("sam", 199)
+            with pytest.raises(Problem):
+                await limits.user("sam")
+
+    asyncio.run(life())
 
 
 def test_memory_is_bounded() -> None:
