@@ -58,8 +58,9 @@ _LEVEL = ("level", "quorum", "quorum_rule", "approvers")
 _FIRST_FIELD = 4
 #: Where the first row, the submit, says how long after an event what time does is due.
 _DELAY_AT: dict[Kind, int] = {
-    kind: _FIRST_FIELD + _SUBMITTED.index(name)
-    for kind, name in (("close", "window_ms"), ("remind", "remind_after_ms"), ("escalate", "escalate_after_ms"))
+    "close": _FIRST_FIELD + _SUBMITTED.index("window_ms"),
+    "remind": _FIRST_FIELD + _SUBMITTED.index("remind_after_ms"),
+    "escalate": _FIRST_FIELD + _SUBMITTED.index("escalate_after_ms"),
 }
 
 Row = list[Any]
