@@ -14,13 +14,15 @@ from agents.system_commands import system_command
 from schemas.commands import SYSTEM, CloseWindow, CommandBase, Escalate, Remind
 from schemas.deadlines import Due, Kind
 from schemas.envelope import derived_id
-from tables.record import Record, due_of
+from tables.record import due_of, due_version_of
 from tables.windows import read_entry, window_key, window_value
 
 #: Commands per shard and sweep at most; the rest is at the next.
 MAX_DUE = 500
 #: Entries looked at per shard and sweep at most (2 to 4 ms): those already sent and not yet closed count too.
 MAX_SCANNED = 2000
+#: A sweep of a shard ends after so long, having found something: people's commands wait behind it. The rest is at the next.
+SWEEP_S = 0.02
 #: A command that changed nothing is sent again after this long.
 REPEAT_AFTER_S = 20.0
 #: The rebuild goes on for at most this long, or this many records, before it lets others work.
@@ -77,8 +79,8 @@ class WindowSweep:
             self._windows.put_local(index_key, window_value(Due(at, kind, 0)))
 
     def due(self, now_ms: int) -> list[Output]:
-        """The commands for what is due at `now_ms`, oldest first; at most `MAX_DUE`, out of `MAX_SCANNED` entries. The
-        next call goes on where this one stopped, and begins anew once it has seen all that is due.
+        """The commands for what is due at `now_ms`, oldest first; at most `MAX_DUE`, out of `MAX_SCANNED` entries, in
+        about `SWEEP_S`. The next call goes on where this one stopped, and begins anew once it has seen all that is due.
         """
         now = self._clock()
         while self._sent and now - next(iter(self._sent.values())) >= REPEAT_AFTER_S:
@@ -96,7 +98,8 @@ class WindowSweep:
                     found.append(self._command(request_id, due, now_ms))
                 else:
                     self._windows.put_local(key, None)
-            if scanned >= MAX_SCANNED or len(found) >= MAX_DUE:
+            full = len(found) >= MAX_DUE or (len(found) > 0 and self._clock() - now >= SWEEP_S)
+            if full or scanned >= MAX_SCANNED:
                 self._resume = key + b"\x00"
                 break
         return found
@@ -110,8 +113,7 @@ class WindowSweep:
         due at the same time, under another version.
         """
         data = self._requests.get(request_id.encode())
-        due = None if data is None else Record.decode(data).due
-        return 1 if due is None else due.version
+        return 1 if data is None else due_version_of(data) or 1
 
     def _command(self, request_id: str, due: Due, now_ms: int) -> Output:
         version = self._version(request_id)

@@ -121,9 +121,14 @@ def _vote(state: RequestState, command: Approve | Reject, context: Context) -> D
     seats = _seats(level, actor, context)
     if not seats:
         return refuse(Code.NOT_AN_APPROVER)
-    seat = next((one for one in seats if one not in state.voters), None)
-    if seat is None:
+    free = [one for one in seats if one not in state.voters]
+    if not free:
         return refuse(Code.ALREADY_VOTED)
+    if isinstance(command, Approve):
+        free = [one for one in free if _staffed_after(state, {actor, one})]
+        if not free:
+            return refuse(Code.NEEDED_LATER)
+    seat = free[0]
     facts: dict[str, Any] = {
         "version": state.version + 1,
         "at": context.at,
@@ -135,8 +140,6 @@ def _vote(state: RequestState, command: Approve | Reject, context: Context) -> D
     }
     if isinstance(command, Reject):
         return Decision(Rejected(**facts))
-    if not _staffed_after(state, {actor, seat}):
-        return refuse(Code.NEEDED_LATER)
     return Decision(Approved(**facts))
 
 

@@ -30,6 +30,9 @@ def refusal_of_new(
     oversees = _oversees(actor_id, catalog)
     if not oversees and not (actor_id == body.delegator_id and catalog.is_active(actor_id, "manager")):
         return Code.ACTOR_NOT_ALLOWED, None
+    if actor_id == body.delegate_id:
+        # Votes are given, not taken: else an administrator decides what was filed before they were anybody's approver.
+        return Code.ACTOR_NOT_ALLOWED, None
     if before is not None:
         return Code.ENTITY_EXISTS, None
     for person, pointer in ((body.delegator_id, "/delegator_id"), (body.delegate_id, "/delegate_id")):

@@ -198,6 +198,10 @@ Body = Annotated[
 ]
 
 
+#: Ids of the product's own, which no account may have.
+RESERVED_IDS = frozenset({SYSTEM, NOBODY})
+
+
 class ReferenceCommandBase(Wire):
     """`expected_version` 0 means "does not exist yet", None "whatever it is now". For rules it is the newest version."""
 
@@ -219,7 +223,7 @@ class PutEntity(ReferenceCommandBase):
 
     @model_validator(mode="after")
     def _no_account_is_ours(self) -> Self:
-        if isinstance(self.body, UserBody) and self.entity_id in (SYSTEM, NOBODY):
+        if isinstance(self.body, UserBody) and self.entity_id in RESERVED_IDS:
             raise ValueError(f"no account may have the id {self.entity_id!r}: it is the product's own")
         return self
 

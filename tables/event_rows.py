@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from schemas.deadlines import Kind
 from schemas.events import (
     AnyEvent,
     Approved,
@@ -51,8 +52,16 @@ _CURRENT = {cls: number for number, (cls, _) in LAYOUTS.items()}
 #: Layouts after which a request waits for nobody, whatever comes; and those that change nothing about that.
 _LAST = frozenset({_CURRENT[Withdrawn], _CURRENT[WindowClosed]})
 _BESIDE = frozenset({_CURRENT[Commented]})
+#: Layouts that neither decide nor open a level: no deadline counts from them.
+_STARTS_NOTHING = _BESIDE | {_CURRENT[Reminded], _CURRENT[Escalated]}
 _LEVEL = ("level", "quorum", "quorum_rule", "approvers")
 _FIRST_FIELD = 4
+#: Where the first row, the submit, says how long after an event what time does is due.
+_DELAY_AT: dict[Kind, int] = {
+    "close": _FIRST_FIELD + _SUBMITTED.index("window_ms"),
+    "remind": _FIRST_FIELD + _SUBMITTED.index("remind_after_ms"),
+    "escalate": _FIRST_FIELD + _SUBMITTED.index("escalate_after_ms"),
+}
 
 Row = list[Any]
 
@@ -74,6 +83,16 @@ def packed(event: AnyEvent, offset: int, before: tuple[int, int]) -> Row:
 def ended(rows: Sequence[Row]) -> bool:
     """Whether the request these events made is withdrawn, finalized or closed."""
     return next((row[0] in _LAST for row in reversed(rows) if row[0] not in _BESIDE), False)
+
+
+def started(rows: Sequence[Row], due_at: int, kind: Kind) -> list[int]:
+    """Versions of the events from which a deadline may count that is due then; more than one of one millisecond."""
+    at, wanted, found = 0, due_at - rows[0][_DELAY_AT[kind]], []
+    for version, row in enumerate(rows, 1):
+        at += row[1]
+        if at == wanted and row[0] not in _STARTS_NOTHING:
+            found.append(version)
+    return found
 
 
 def unpacked(rows: Sequence[Row], command_ids: Iterable[str]) -> Iterator[tuple[AnyEvent, int]]:

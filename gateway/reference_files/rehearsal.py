@@ -38,6 +38,7 @@ def rehearse(
     """The steps in an order in which each is accepted, as far as is known now. `catalog` is used up. Rows that nothing makes room
     for go to `faults`.
     """
+    allowed = catalog.is_active(actor_id, "admin")
     ready: deque[Step] = deque()
     last: list[Step] = []
     for one in wanted:
@@ -55,7 +56,8 @@ def rehearse(
         if decision.after is None:
             room = _wants_room(step.wanted, decision)
             if room is None:
-                _refuse(step, decision, faults)
+                gone = decision.refusal is Code.ACTOR_NOT_ALLOWED and allowed
+                _refuse(step, decision, faults, rights_given_up=gone)
             else:
                 blocked.setdefault(room, []).append((step, decision))
             continue
@@ -100,7 +102,7 @@ def _makes_room(before: EntityBase | None, after: EntityBase) -> list[_Room]:
     return found
 
 
-def _refuse(step: Step, decision: ReferenceDecision, faults: Faults) -> None:
+def _refuse(step: Step, decision: ReferenceDecision, faults: Faults, *, rights_given_up: bool = False) -> None:
     assert decision.refusal is not None
     column = "email" if decision.refusal is Code.EMAIL_TAKEN else (decision.pointer or "").removeprefix("/") or None
     detail = DETAIL[decision.refusal]
@@ -108,4 +110,6 @@ def _refuse(step: Step, decision: ReferenceDecision, faults: Faults) -> None:
         detail += (
             " Accounts that change addresses with each other need a third address in between, in a file of its own."
         )
+    if rights_given_up:
+        detail = "needs what you give up together with your own rights, which goes last. Do the one in a file before the other."
     faults.note(step.wanted.line, column, detail)

@@ -22,7 +22,7 @@ from gateway.streams.outcomes import Outcome, Waiter
 from schemas import topics
 from schemas.catalog import Catalog
 from schemas.codes import DETAIL, Code
-from schemas.reference import entity_key
+from schemas.reference import Body, EntityBase, entity_key
 
 #: Commands on their way at once: others' changes wait behind so many at most.
 WINDOW = 200
@@ -120,13 +120,21 @@ async def _seen(call: Call, kind: str, result: Result) -> None:
     def met(catalog: Catalog) -> bool:
         for id_, version in result.versions.items():
             found = catalog.find(kind, id_)
-            if found is not None and found.version < version:
+            if found is None or found.version < version:
                 return False
         return True
 
     services = call.services
     if not met(services.catalog) and not await services.follower.wait_until(met, _SEEN_SECONDS):
-        raise unavailable("This gateway has yet to read what was changed.")
+        await caught_up(call)  # what somebody has deleted since never comes
+
+
+def is_so(body: Body, entity: EntityBase) -> bool:
+    """Whether the entity is as the body wants it. An empty cell is a wish too, but for `active`: that means "as it is"."""
+    wanted = body.model_dump()
+    if wanted.get("active", True) is None:
+        del wanted["active"]
+    return all(getattr(entity, name) == value for name, value in wanted.items())
 
 
 async def _conflicts(call: Call, kind: str, refused: Sequence[tuple[Step, Outcome]], result: Result) -> Faults:
@@ -136,8 +144,7 @@ async def _conflicts(call: Call, kind: str, refused: Sequence[tuple[Step, Outcom
         await caught_up(call)
     for step, outcome in refused:
         now = call.services.catalog.find(kind, step.wanted.id)
-        body = step.command.body.model_dump(exclude_none=True)
-        if now is not None and all(getattr(now, name) == value for name, value in body.items()):
+        if now is not None and is_so(step.command.body, now):
             result.same += 1
             continue
         code = outcome["code"] or Code.FAILED.value

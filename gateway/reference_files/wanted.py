@@ -15,7 +15,7 @@ from gateway.reference_files.reading import Row
 from gateway.reference_files.sheets import Sheet, value_of
 from gateway.values import ENTITY_ID
 from schemas.catalog import Catalog
-from schemas.reference import Body, EntityBase
+from schemas.reference import RESERVED_IDS, Body, EntityBase
 
 _VERSION = re.compile(r"[1-9][0-9]{0,14}")
 
@@ -87,6 +87,9 @@ class Reader:
             self._faults.note(
                 row.line, "id", "must be 1 to 64 of A-Z a-z 0-9 . _ @ -, a letter or digit first; or empty"
             )
+            return None
+        if self._sheet.kind == "user" and id_ in RESERVED_IDS:
+            self._faults.note(row.line, "id", "is the product's own: no account may have it")
             return None
         if id_ in self._lines:
             self._faults.note(row.line, None, f"is about the same {self._sheet.kind} as line {self._lines[id_]}")

@@ -104,10 +104,11 @@ async def page(
     return await database.rows(_together(parts, limit, distinct=bool(caller.stands_for)), *select.values)
 
 
-#: Of a request that waits for a delegator: it is not the delegate's own, nor has the delegate voted on it.
-FREE_TO_VOTE = """r.requester_id <> {0} AND NOT EXISTS (
+#: Of a request that waits for somebody: neither they nor who votes for them have used their one vote on it up, at a level before
+#: or in another's name; nor is it the voter's own.
+FREE_TO_VOTE = """r.requester_id <> {user} AND NOT EXISTS (
   SELECT FROM requests.votes v JOIN requests.history h ON h.request_id = v.request_id AND h.version = v.version
-  WHERE v.request_id = p.request_id AND {0} IN (v.approver_id, h.actor_id))"""
+  WHERE v.request_id = p.request_id AND ARRAY[v.approver_id, h.actor_id] && ARRAY[{user}, {person}])"""
 
 
 async def waiting_for(database: Database, caller: Caller, after: tuple[datetime, str] | None, limit: int) -> list[Row]:
@@ -115,9 +116,9 @@ async def waiting_for(database: Database, caller: Caller, after: tuple[datetime,
     select = _Select()
     user = select.bind(caller.id, "text")
     later = select.after(after, "p.created_at", "p.request_id")
-    parts = [_ordered(_JOINED, [f"p.approver_id = {user}", "p.waiting", *later], limit, _BY_PARTICIPANT)]
-    for person in caller.stands_for:
-        where = [f"p.approver_id = {select.bind(person, 'text')}", "p.waiting", *later, FREE_TO_VOTE.format(user)]
+    parts = []
+    for person in (user, *(select.bind(one, "text") for one in caller.stands_for)):
+        where = [f"p.approver_id = {person}", "p.waiting", *later, FREE_TO_VOTE.format(user=user, person=person)]
         parts.append(_ordered(_JOINED, where, limit, _BY_PARTICIPANT))
     return await database.rows(_together(parts, limit, distinct=bool(caller.stands_for)), *select.values)
 

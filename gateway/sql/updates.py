@@ -43,8 +43,8 @@ rows AS (
 
 _CONCERNED = "(p.waiting OR p.decided OR p.left_by IS NOT NULL)"
 #: Whether the caller has it: it waits for them, or for somebody for whom they may vote on it (as in `/approvals/incoming`: it is
-#: not their own, nor have they voted on it), or they voted. $3: these people, $5: the caller.
-_FREE = FREE_TO_VOTE.format("$5").replace("p.request_id", "page.request_id")
+#: not their own, and the vote is not used up), or they voted. $3: these people, $5: the caller.
+_FREE = FREE_TO_VOTE.format(user="$5", person="q.approver_id").replace("p.request_id", "page.request_id")
 _THEIRS = f"""EXISTS (SELECT FROM requests.participants q JOIN requests.requests r ON r.id = q.request_id
     WHERE q.request_id = page.request_id AND (q.approver_id = $5 AND (q.waiting OR q.decided)
       OR q.approver_id = ANY($3::text[]) AND q.waiting AND {_FREE}))"""

@@ -23,6 +23,7 @@ from gateway.streams.exchange import (
     unfinished,
     with_headers,
 )
+from gateway.streams.known import CATCH_UP_SECONDS
 from schemas import topics
 from schemas.catalog import Catalog
 from schemas.envelope import derived_id
@@ -45,6 +46,9 @@ class Change:
     entity: Entity | None
     headers: RawHeaders
 
+
+#: Kinds of which nothing is left when they are removed.
+_DELETED = frozenset({"assignment", "delegation"})
 
 #: Makes the answer of an accepted change; what it raises is answered instead, with the change's headers.
 Answering = Callable[[Change], Awaitable[Answer]]
@@ -147,5 +151,11 @@ async def _applied(call: Call, done: Exchange, kind: str, entity_id: str, versio
             return found is None or done.repeated
         return found is not None and found.version >= version
 
-    left = done.until - asyncio.get_running_loop().time()
-    return met(call.services.catalog) or await call.services.follower.wait_until(met, max(left, 0.0))
+    services = call.services
+    if met(services.catalog):
+        return True
+    left = max(done.until - asyncio.get_running_loop().time(), 0.0)
+    if done.repeated and kind in _DELETED and await services.follower.catch_up(min(left, CATCH_UP_SECONDS)):
+        # All was read: what is missing was deleted since, and the repeat is answered as the first time.
+        return True
+    return await services.follower.wait_until(met, max(done.until - asyncio.get_running_loop().time(), 0.0))

@@ -124,6 +124,48 @@ def test_what_waits_is_shown_once_and_not_to_who_cannot_decide(office: Office) -
     assert requests[0] not in office.incoming(there)
 
 
+def test_who_has_used_their_vote_up_finds_it_on_no_list(office: Office) -> None:
+    """A task is on somebody's list for good: they voted at the level before, in another's name or their own."""
+    away, there, both = office.somebody("L1"), office.somebody("L2"), office.somebody("L1")
+    office.assign(both, "L2")
+    free, after = office.somebody("L2"), office.somebody("L3")
+    office.delegate(away, there)
+    office.delegate(both, after)
+    first, second = office.file(), office.file()
+    for voter, request in ((there, first), (both, second)):
+        office.api.read(voter, office.api.approved(voter, office.api.read(voter, request)))
+    for who, waiting in ((free, [second, first]), (there, [second]), (both, [first]), (after, [first])):
+        assert office.incoming(who) == [str(one["id"]) for one in waiting], who
+    shapes.refused(office.api.decide(there, "approve", office.api.read(there, first)), 409, "already-voted")
+
+
+def test_nobody_is_made_a_delegate_by_themself(office: Office) -> None:
+    """An administrator makes themself a manager, then somebody's delegate, and approves what was filed before."""
+    away, boss = office.somebody("L1"), office.somebody(None, "admin", "manager")
+    office.somebody("L2")
+    request = str(office.file()["id"])
+    body = {
+        "delegator_id": away, "delegate_id": boss, "from": now().isoformat(), "until": (now() + HOUR).isoformat()
+    }  # fmt: skip
+    shapes.refused(office.api.post(boss, "/delegations", body), 403, "actor-not-allowed")
+    assert request not in office.incoming(boss)
+    office.delegate(away, boss)
+    assert request in office.incoming(boss)
+
+
+def test_a_repeat_of_what_was_deleted_since_is_answered_as_before(office: Office) -> None:
+    """A client that repeats a call hears for ever that the outcome is still to come."""
+    away, there = office.somebody("L1"), office.somebody()
+    body = {"delegate_id": there, "from": now().isoformat(), "until": (now() + HOUR).isoformat()}
+    key = {"Idempotency-Key": uuid.uuid4().hex}
+    first = office.api.post(away, "/delegations", body, headers=key)
+    made = shapes.answer(first, 201, shapes.delegation)
+    assert office.api.call(away, "DELETE", f"/delegations/{made['id']}").status_code == 204
+    again = office.api.post(away, "/delegations", body, headers=key)
+    assert (again.status_code, again.json(), again.headers["idempotent-replayed"]) == (201, made, "true")
+    assert office.api.get(away, "/delegations").json()["items"] == []
+
+
 def test_its_time_begins_and_ends_by_itself_and_can_be_ended(office: Office) -> None:
     """Somebody decides in another's name before they were asked, or after it was over."""
     away, there = office.somebody("L1"), office.somebody()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import agents.requests
+import agents.sweep
 import tables.record
 from agents.requests import WINDOWS
 from agents.sweep import REPEAT_AFTER_S, WindowSweep
@@ -15,7 +16,18 @@ from schemas.catalog import Catalog
 from schemas.reference import Delegation
 from tests.unit.agents.harness import PARTITION, Worker, document, of_topic, written
 from tests.unit.core import organisation as org
-from tests.unit.core.organisation import HOUR, REQUEST_ID, START, approve, comment, escalate, remind, rollback, submit
+from tests.unit.core.organisation import (
+    HOUR,
+    REQUEST_ID,
+    START,
+    approve,
+    comment,
+    escalate,
+    new_id,
+    remind,
+    rollback,
+    submit,
+)
 
 RULES = {"remind_after": HOUR, "escalate_after": 2 * HOUR}
 
@@ -180,3 +192,34 @@ def test_an_entry_of_before_a_crash_does_not_name_another_opening() -> None:
     sweep = a_sweep(worker)
     assert list(sweep.rebuild()) == [1]
     assert sent(sweep, HOUR) == [("Remind", 3)]
+
+
+def test_a_sweep_does_not_make_events_of_a_request_full_of_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Monday's reminders keep everybody's votes waiting: 500 requests with 100 comments each took 2.5 s."""
+    worker = a_worker()
+    worker.send(approve("ann"), 1)
+    worker.send(comment("sam"), 2)
+    worker.send(rollback("ann"), 3)
+    for _ in range(20):
+        worker.send(comment("sam"), 3)
+    monkeypatch.setattr(tables.record.Record, "decode", lambda _: pytest.fail("the whole record was decoded"))
+    sweep = a_sweep(worker)
+    assert sent(sweep, HOUR) == []
+    assert sent(sweep, HOUR + 3) == [("Remind", 4)]
+
+
+def test_a_sweep_ends_when_its_time_is_over_and_goes_on_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition with many large requests that are due blocks its worker for seconds."""
+    worker, seconds = a_worker(), [0.0]
+    names = [REQUEST_ID, *(new_id() for _ in range(9))]
+    for name in names[1:]:
+        worker.send(submit(request_id=name), 0)
+
+    def clock() -> float:
+        seconds[0] += agents.sweep.SWEEP_S / 2.5
+        return seconds[0]
+
+    sweep = a_sweep(worker, clock)
+    rounds = [sweep.due(START + HOUR) for _ in range(6)]
+    assert [len(found) for found in rounds] == [3, 3, 3, 1, 0, 0]
+    assert sorted(one.key.decode() for found in rounds for one in found if one.key) == sorted(names)

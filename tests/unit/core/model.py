@@ -243,12 +243,12 @@ class Model:
             codes.add("stale-version")
         if codes or level is None:
             return codes
-        whose = "" if free[0] == who else free[0]
-        fact = Fact(word, self.version + 1, at, who, level, whose=whose)
-        if word == "approve" and self._stuck(self.levels(), [*self.standing(), fact]):
-            return {"needed-later"}
-        self.log.append(fact)
-        return set()
+        for one in free:
+            fact = Fact(word, self.version + 1, at, who, level, whose="" if one == who else one)
+            if word == "reject" or not self._stuck(self.levels(), [*self.standing(), fact]):
+                self.log.append(fact)
+                return set()
+        return {"needed-later"}
 
     def rollback(self, who: str, now: int, seen: int | None) -> set[str]:
         if not self.sees(who, now):

@@ -123,6 +123,20 @@ def test_a_vote_that_both_are_needed_for_later_is_refused() -> None:
     assert refusal(standing_in(other, "ann", "cid"), approve("cid")) is Code.NEEDED_LATER, "ann is needed at L3"
 
 
+def test_the_vote_of_whom_no_later_level_needs_is_given() -> None:
+    """Somebody who stands in for two is told that the vote is needed later, although the other's is not."""
+    story = filed(levels=("L1", "L3"), quorum={"L1": 1, "L3": "all"})
+    rules = story.context.rules
+    story = Story()
+    story.context.catalog.put(assignment("L3", "ann"))
+    story.context.rules = rules
+    story.does(submit())
+    for one in ("ann", "bob"):
+        standing_in(story, one, "gil")
+    story.does(approve("gil"))
+    assert getattr(story.events[-1], "on_behalf_of", "") == "bob"
+
+
 def test_whoever_made_the_decision_takes_it_back() -> None:
     """Somebody takes back a decision they have not made, or nobody can."""
     story = standing_in(filed(), "ann", "gil", 0, 10).does(approve("gil")).at(20)

@@ -68,6 +68,17 @@ def test_what_is_refused(actor: str, wanted: DelegationBody, code: Code, pointer
     assert (decision.after, decision.refusal, decision.pointer) == (None, code, pointer)
 
 
+@pytest.mark.parametrize("roles", [("admin",), ("admin", "manager")])
+def test_an_admin_names_nobody_elses_delegate_in_themself(roles: tuple[str, ...]) -> None:
+    """An administrator makes themself a manager, then somebody's delegate, and approves what was filed long before."""
+    held = catalog()
+    held.put(user("root", *roles, version=2))
+    assert put("root", body(delegate="root"), held).refusal is Code.ACTOR_NOT_ALLOWED
+    if "manager" in roles:
+        assert made(held, body("root", "fay"), "root").delegator_id == "root"
+        assert made(held, body("ann", "root"), "ann").delegate_id == "root", "ann's own choice"
+
+
 @pytest.mark.parametrize(
     ("begins", "ends", "delegate", "fits"),
     [

@@ -9,18 +9,44 @@ from uuid import UUID
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from schemas.commands import CommandBase
 from schemas.deadlines import KINDS, Due
 from schemas.events import EVENT_LIST, EVENT_TYPES, AnyEvent, Submitted, action_of, written
 from schemas.state import Status
 from schemas.view import request_view
 from tables.changed import changed
 from tables.event_rows import LAYOUTS
-from tables.evolve import APPLIERS, fold
-from tables.record import FORMAT, REMEMBERED_REFUSALS, Emission, Record, Refusal, due_of, pending_of, seq_of
+from tables.evolve import APPLIERS, evolve, fold
+from tables.record import (
+    FORMAT,
+    REMEMBERED_REFUSALS,
+    Emission,
+    Record,
+    Refusal,
+    due_of,
+    due_version_of,
+    pending_of,
+    seq_of,
+)
 from tables.windows import BUCKET_S, bucket_start, read_entry, window_key, window_value
 from tests.unit.core.core_stories import Story, approved, filed
-from tests.unit.core.organisation import HOUR, REQUEST_ID, START, approve, comment, new_id, reject, remind, rollback
+from tests.unit.core.organisation import (
+    HOUR,
+    REQUEST_ID,
+    START,
+    approve,
+    comment,
+    escalate,
+    new_id,
+    reassign,
+    reject,
+    remind,
+    rollback,
+    withdraw,
+)
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 RECORDS = sorted((Path(__file__).parent / "golden" / "records").glob("*.json"))
@@ -74,6 +100,26 @@ def test_a_record_comes_back_from_its_bytes() -> None:
     assert seq_of(record.encode()) == record.seq
     assert again.encode() == record.encode()
     assert Record.decode(again.encode()).encode() == record.encode()
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from((
+    approve("ann"), approve("bob"), approve("cid"), approve("eve"), reject("bob"), reject("cid"), rollback("ann"), rollback("bob"),
+    rollback("cid"), rollback("eve"), comment(), remind(1), remind(2), remind(3), escalate(1), escalate(2), reassign("L1"),
+    reassign("L2"), withdraw(),
+))), max_size=14))  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_the_version_that_is_due_is_found_without_the_fold(steps: list[tuple[int, CommandBase]]) -> None:
+    """A window is never closed, or nobody is reminded: the command names another decision than the one that stands."""
+    story, now = filed(remind_after=2, escalate_after=3, window_ms=4), 0
+    for wait, command in steps:
+        now += wait
+        event = story.at(now).tries(command.model_copy(update={"command_id": new_id()})).event
+        if event is not None:
+            story.events.append(event)
+            story.state = evolve(story.state, event, REQUEST_ID)
+        record = record_of(story)
+        due, data = record.due, record.encode()
+        assert due_version_of(data) == (0 if due is None else due.version)
 
 
 def test_an_empty_chain_comes_back_from_its_bytes() -> None:

@@ -19,11 +19,12 @@ from gateway.reference_files.ids import DerivedIds
 from gateway.reference_files.reading import MAX_ROWS, read
 from gateway.reference_files.rehearsal import Step, rehearse
 from gateway.reference_files.sheets import SHEETS, plain_text, text_of
+from gateway.reference_files.taking_over import is_so
 from gateway.reference_files.wanted import Reader, Wanted
 from gateway.reference_files.writing import pieces
 from ops.secrets.secret import Secret
 from schemas.catalog import Catalog
-from schemas.reference import Assignment, Category, Department, Entity, Reason, User
+from schemas.reference import RESERVED_IDS, Assignment, Category, Department, Entity, Reason, User
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=30).filter(
     str.strip
@@ -262,6 +263,46 @@ def test_a_file_that_leads_nowhere_is_refused_whole() -> None:
     assert list(inactive[2]) == ["/rows/2/category_id"]
     outsider = planned("categories", house(), "id,name\nx,X\n", actor="ann")
     assert list(outsider[2]) == ["/rows/2"]
+    mailbox = planned("users", house(user("two", ("admin",))), (
+        "id,email,roles\nroot,old@athena.test,\nann,root@athena.test,admin\n"))  # fmt: skip
+    assert list(mailbox[2]) == ["/rows/3"] and "a file before the other" in mailbox[2]["/rows/3"]
+
+
+@pytest.mark.parametrize("id_", sorted(RESERVED_IDS))
+def test_no_row_takes_an_id_of_the_products_own(id_: str) -> None:
+    """A file is answered with an internal error, and nobody learns which line it was."""
+    data = f"id,email,name,roles,department_id\n{id_},x@athena.test,X,,hq\n"
+    assert [list(found) for found in planned("users", house(), data)[1:]] == [[], ["/rows/2/id"]]
+    assert order(planned("categories", house(), f"id,name\n{id_},X\n")[1]) == [id_], "of accounts alone"
+
+
+@pytest.mark.parametrize(
+    ("plural", "data", "meanwhile"),
+    [
+        ("users", "id,phone\nann,\n", {"phone": "+4930999"}),
+        ("users", "id,phone\nann,\n", {"phone": None}),
+        ("assignments", "id,region\nt1,\n", {"region": "amer"}),
+        ("assignments", "id,region\nt1,\n", {"region": None, "department_id": "hq"}),
+        ("reasons", "id,text,category_id\nany,Other,\n", {"text": "Other", "category_id": "travel"}),
+        ("reasons", "id,text,category_id\nany,Other,\n", {"text": "Other"}),
+    ],
+)
+def test_a_cleared_cell_is_a_wish_too(plural: str, data: str, meanwhile: dict[str, Any]) -> None:
+    """An import says that all is as in the file, although somebody else has set what it clears."""
+    catalog = house()
+    (step,) = planned(plural, catalog, data)[1]
+    before = step.wanted.before
+    assert before is not None
+    after = before.model_copy(update=meanwhile)
+    wanted: Any = step.command.body
+    assert is_so(wanted, after) == all(getattr(wanted, name) == value for name, value in meanwhile.items())
+
+
+def test_an_empty_activity_is_none() -> None:
+    """A row that somebody else has carried out is reported as one that could not be."""
+    (step,) = planned("categories", house(), "id,name,active\nnew,New,\n")[1]
+    assert is_so(step.command.body, Category(id="new", version=1, name="New"))
+    assert not is_so(step.command.body, Category(id="new", version=1, name="Newer"))
 
 
 def test_the_longest_file_is_checked_in_seconds() -> None:
