@@ -96,6 +96,19 @@ def test_a_program_that_dies_or_talks_for_ever_is_no_answer(monkeypatch: pytest.
         asyncio.run(checking.ask(ask, Catalog(), 1.0))
 
 
+def test_a_killed_program_is_waited_for_however_full_its_pipe_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Now and then (once in some 50 times) the shard stood still for ever: a full reader never saw the end of the pipe."""
+    monkeypatch.setattr(checking, "_COMMAND", ("sh", "-c", "cat /dev/zero"))
+
+    async def again_and_again() -> None:
+        for _ in range(100):
+            with pytest.raises(checking.TooMuchError):
+                async with asyncio.timeout(20):
+                    await checking.ask({"ask": "check", "yaml": RULES}, Catalog(), 5.0)
+
+    asyncio.run(again_and_again())
+
+
 @pytest.mark.parametrize("command", [*DIES, ("/no/such/program",)])
 def test_a_check_that_dies_refuses_nothing(monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
     """Otherwise a kernel short of memory would tell an admin, for ever and on record, that a good file is too large."""
