@@ -22,9 +22,9 @@ from tests.stack import Stack, wait_until
 LISTS = {"department": "departments", "category": "categories", "reason": "reasons", "assignment": "assignments"}
 
 
-def put(stack: Stack, kind: str, id_: str, **fields: Any) -> Outcome:
-    """Create or replace an entity; returns the accepted outcome."""
-    command = PutEntity.model_validate(
+def putting(kind: str, id_: str, **fields: Any) -> PutEntity:
+    """The command that creates or replaces an entity."""
+    return PutEntity.model_validate(
         {
             "command_id": str(uuid.uuid4()),
             "actor_id": SYSTEM,
@@ -34,6 +34,11 @@ def put(stack: Stack, kind: str, id_: str, **fields: Any) -> Outcome:
             "body": {"kind": kind, **fields},
         }
     )
+
+
+def put(stack: Stack, kind: str, id_: str, **fields: Any) -> Outcome:
+    """Create or replace an entity; returns the accepted outcome."""
+    command = putting(kind, id_, **fields)
     outcome = asyncio.run(send(stack.kafka, [command], 30.0))[command.command_id]
     assert outcome.status == "accepted", outcome
     return outcome

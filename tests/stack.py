@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ops.kafka_clients import Kafka
 from ops.stack.home import Home
 from ops.stack.ports import FIRST, LAST, is_free
@@ -171,3 +173,17 @@ def own(*options: str, **environment: str) -> Iterator[Stack]:
     finally:
         down(folder / "home")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """The process and its children stand still meanwhile."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for one in family:
+        one.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for one in family:
+            if one.is_running():
+                one.send_signal(signal.SIGCONT)

@@ -78,9 +78,12 @@ async def _walked(call: Call, mark: Bookmark, limit: int) -> Page:
     # Those for whom the vector holds, and not those of now: whoever comes or goes during a walk has one of their own after it.
     others = [known(catalog, one) for one in mark.others if one != walk.hashed]
     people = (user_id, *others, who) if walk.joins else (user_id, *others)
-    ask = updates.joined if walk.joins else updates.left
     at = (walk.partition, walk.offset)
-    found = await not_ahead(database, mark, lambda: ask(database, user_id, people, mark.vector, limit, who, at))
+    found = await not_ahead(
+        database,
+        mark,
+        lambda: updates.of_one(database, user_id, people, mark.vector, limit, who, at, joins=walk.joins),
+    )
     after = replace(mark, issued=seconds_of(found))
     if found.last is not None:
         after = replace(after, walk=replace(walk, partition=found.last[0], offset=found.last[1] + 1))

@@ -86,13 +86,14 @@ class Resume:
                 yield part
 
     async def _walk(self, who: str, *, joins: bool) -> AsyncIterator[bytes]:
-        ask = updates.joined if joins else updates.left
         at = (0, 0)
         viewer = self.client.viewer
         people: Sequence[str] = viewer.people
         while self.client.reason is None:
             async with self.turns.turn():
-                found = await ask(self.database, viewer.caller.id, people, self.mark.vector, AT_ONCE, who, at)
+                found = await updates.of_one(
+                    self.database, viewer.caller.id, people, self.mark.vector, AT_ONCE, who, at, joins=joins
+                )
             for row in found.rows:
                 if row.document is not None:
                     yield request_event(row.document)

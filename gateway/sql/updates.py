@@ -141,7 +141,7 @@ async def approvals(
     return _found(row, row["page_partitions"], row["page_offsets"], limit)
 
 
-async def joined(
+async def of_one(
     database: Database,
     user_id: str,
     principals: Sequence[str],
@@ -149,23 +149,14 @@ async def joined(
     limit: int,
     who: str,
     at: tuple[int, int],
+    *,
+    joins: bool,
 ) -> Found:
-    """What waits for `who`, and lies before the vector."""
-    row = await _ask(database, _JOINED, *_starts(vector), list(principals), limit + 1, user_id, who, *at)
-    return _found(row, row["page_partitions"], row["page_offsets"], limit)
-
-
-async def left(
-    database: Database,
-    user_id: str,
-    principals: Sequence[str],
-    vector: Vector,
-    limit: int,
-    who: str,
-    at: tuple[int, int],
-) -> Found:
-    """What waited for `who` when the vector was given, and is not the user's for another reason."""
-    row = await _ask(database, _LEFT, *_starts(vector), list(principals), limit + 1, user_id, who, *at)
+    """What waits for `who`, and lies before the vector, where they have come to be one of `principals` (`joins`); else what waited
+    for them when the vector was given, and is not the user's for another reason.
+    """
+    statement = _JOINED if joins else _LEFT
+    row = await _ask(database, statement, *_starts(vector), list(principals), limit + 1, user_id, who, *at)
     return _found(row, row["page_partitions"], row["page_offsets"], limit)
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
-import uuid
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 
 from ops.reference_commands import send
-from schemas.commands import SYSTEM
 from schemas.reference import PutEntity
 from tests.client import Api
 from tests.fleet.line import Line, LineBroken
+from tests.organisation import putting
 from tests.stack import Stack, wait_until
 
 CATEGORIES = ("travel", "meals", "hardware", "marketing", "training")
@@ -68,28 +65,15 @@ def hire(stack: Stack, api: Api, staff: list[Person]) -> None:
             body = {"category_id": CATEGORIES[number % 5], "level": level, "approver_id": one.id}
             if level == "L1":
                 body["region"] = one.department.removesuffix("-sales")
-            commands.append(_put("assignment", f"{one.id}-{number}", **body))
+            commands.append(putting("assignment", f"{one.id}-{number}", **body))
     asyncio.run(_sent(stack, commands))
     asyncio.run(_passwords(stack, [one.id for one in new]))
     wait_until(lambda: api.get("admin", f"/users/{new[-1].id}").status_code == 200, 20, "the gateway knows them not")
 
 
-def _put(kind: str, id_: str, **fields: Any) -> PutEntity:
-    return PutEntity.model_validate(
-        {
-            "command_id": str(uuid.uuid4()),
-            "actor_id": SYSTEM,
-            "correlation_id": str(uuid.uuid4()),
-            "salt": secrets.token_hex(16),
-            "entity_id": id_,
-            "body": {"kind": kind, **fields},
-        }
-    )
-
-
 def _account(one: Person) -> PutEntity:
     facts = {"email": f"{one.id}@athena.test", "name": one.id.title(), "department_id": one.department, "active": True}
-    return _put("user", one.id, roles=one.roles, **facts)
+    return putting("user", one.id, roles=one.roles, **facts)
 
 
 async def _sent(stack: Stack, commands: list[PutEntity]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
 import time
 import uuid
@@ -13,12 +12,11 @@ from contextlib import contextmanager
 
 import asyncpg
 import httpx
-import psutil
 import pytest
 
 from tests import stack as stacks
 from tests.client import Api, submission
-from tests.stack import Stack, wait_until
+from tests.stack import Stack, frozen, wait_until
 
 LIMIT = 30
 _REPLACE = """
@@ -39,20 +37,6 @@ def own() -> Iterator[Stack]:
 def person(own: Stack) -> Api:
     own.wait_ready()
     return Api(own.gateway)
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """The process and its children stand still meanwhile."""
-    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    for one in family:
-        one.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for one in family:
-            if one.is_running():
-                one.send_signal(signal.SIGCONT)
 
 
 @contextmanager

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import psutil
 import pytest
 
 from gateway.sync.batch import BATCH_SECONDS
@@ -17,7 +14,7 @@ from tests import gateways, shapes
 from tests import stack as stacks
 from tests.batches import CLIENT, item, sync, told
 from tests.client import Api, submission
-from tests.stack import Stack, wait_until
+from tests.stack import Stack, frozen, wait_until
 
 pytestmark = pytest.mark.xdist_group("sync-faults")
 
@@ -36,20 +33,6 @@ def person(own: Stack) -> Api:
     for who in ("sam.sales", "l1.emea"):
         found.token(who)
     return found
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """The process and its children stand still meanwhile."""
-    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    for one in family:
-        one.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for one in family:
-            if one.is_running():
-                one.send_signal(signal.SIGCONT)
 
 
 def _place(items: list[Any]) -> str:
@@ -125,6 +108,9 @@ def test_the_read_side_is_behind(own: Stack, person: Api) -> None:
     with frozen(own.pid("projector")):
         assert told(sync(person, "sam.sales", [filed])) == ["applied"]
         assert told(sync(person, "sam.sales", [instead, foreign])) == ["retry", "retry"]
+    # It may have lost its place in the group meanwhile.
+    seen = f"/requests/{filed['request_id']}"
+    wait_until(lambda: person.get("sam.sales", seen).status_code == 200, 60, "the read side does not go on")
     person.read("sam.sales", {"id": filed["request_id"], "version": 1})
     assert settled(person, "sam.sales", [instead, foreign])[-1] == ["applied", "rejected invalid"]
 
