@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from agents.ports import BatchFull, Busy, Effects, Incoming, Log, NotYet, Shard, Store
 
 #: Waits until reference data up to an offset is there. Raises if it does not come.
 CaughtUp = Callable[[int], Awaitable[None]]
+#: Tables that say nothing by themselves: an entry that its record does not confirm is passed over, one that is missing is found
+#: when the index is rebuilt, at each assignment.
+INDEXES = frozenset({"windows"})
 #: What a record that found its shard busy waits for.
 Work = Callable[[], Awaitable[None]]
 
@@ -59,7 +62,20 @@ async def commit(effects: Effects, log: Log, stores: Mapping[str, Store]) -> Non
     """State first, acknowledged; then the local store; then outputs, acknowledged."""
     # Everything becomes bytes before anything is written. In the order of `stores`: chains come before requests there: a
     # refusal of a request that the same batch goes on to make is then either on record, or both are decided again.
-    for table, rows in [(table, effects.rows(table)) for table in stores if effects.writes.get(table)]:
-        stores[table].apply(rows, await log.write_table(table, rows))
+    rows = {table: effects.rows(table) for table in stores if effects.writes.get(table)}
+    for stage in _stages(rows):
+        for table, reached in (await log.write_tables({table: rows[table] for table in stage})).items():
+            stores[table].apply(rows[table], reached)
     if effects.outputs:
         await log.write_outputs(effects.outputs)
+
+
+def _stages(tables: Iterable[str]) -> list[list[str]]:
+    """What is written one after the other; an index is written with the table before it."""
+    stages: list[list[str]] = []
+    for table in tables:
+        if table in INDEXES and stages:
+            stages[-1].append(table)
+        else:
+            stages.append([table])
+    return stages

@@ -5,14 +5,19 @@ over every partition that the shard writes to. The abort marker carries the new 
 from then on the broker refuses an older owner's batches there (`ProducerFenced`), also where this owner has written nothing
 yet. Control records are invisible to readers. The batches themselves are ordinary idempotent ones with that id and epoch.
 
-This module alone touches private parts of aiokafka 0.14 (`_txn_manager`); the version is pinned, and
+Id, epoch and sequence stand in the record batch, not in the request that carries it. So the identities of one worker share a
+`Line`: what its shards have to send at the same time goes in one request, over one connection (ADR 25).
+
+This module alone touches private parts of aiokafka 0.14 (`_txn_manager`, `BatchBuilder`); the version is pinned, and
 `tests/integration/test_fencing.py` holds the behaviour against a real broker.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
@@ -21,6 +26,7 @@ from aiokafka.errors import (
     ProducerFenced,
     UnknownProducerId,
 )
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from agents.ports import Fenced
 from ops.kafka_clients import Kafka
@@ -31,17 +37,115 @@ MAX_BATCH_BYTES = 900_000
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 CLAIM_TIMEOUT_S = 30.0
 SEND_TIMEOUT_S = 30.0
+#: Bytes of a line's batches that are not acknowledged, as a rule: one request may hold all of them, and brokers take 100 MiB.
+MAX_UNDERWAY_BYTES = 48 * 1024 * 1024
 
 Rows = Sequence[tuple[bytes | None, bytes | None, Headers]]
 
 
-class FencedProducer:
-    """Sends record batches under one identity. Not shared between shards."""
+#: A sequence number is 31 bits long, and begins again at 0.
+_SEQUENCES = 2**31
 
-    def __init__(self, kafka: Kafka, identity: str) -> None:
+
+class Line:
+    """One connection to the brokers, for any number of identities. No two of them may write to one partition of a topic.
+
+    A produce request holds one batch of each partition at most, and the next one goes when it is answered. `MAX_UNDERWAY_BYTES`
+    bounds what waits: more waits in `send`.
+    """
+
+    def __init__(self, kafka: Kafka, client_id: str) -> None:
+        self._kafka = kafka
+        self._client_id = client_id
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._underway = 0
+        self._room: deque[asyncio.Future[None]] = deque()
+
+    async def start(self) -> None:
+        """Connect, unless that is done."""
+        async with self._starting:
+            if self._producer is None:
+                producer = self._kafka.producer(
+                    client_id=self._client_id,
+                    enable_idempotence=True,
+                    acks="all",
+                    max_batch_size=MAX_BATCH_BYTES,
+                    max_request_size=MAX_REQUEST_BYTES,
+                    request_timeout_ms=int(SEND_TIMEOUT_S * 1000),
+                )
+                self._producer = await _started(producer)
+
+    async def stop(self) -> None:
+        """Close the connection; safe to call twice."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+    async def send(self, batch: BatchBuilder, topic: str, partition: int) -> asyncio.Future[object]:
+        """Queue a batch; the future ends when it is in the log, or is not. Raises TimeoutError when there was no room for it."""
+        assert self._producer is not None, "start() comes first"
+        size = batch.size()
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            while self._underway and self._underway + size > MAX_UNDERWAY_BYTES:
+                waiting = asyncio.get_running_loop().create_future()
+                self._room.append(waiting)
+                await waiting
+        self._underway += size
+        try:
+            sent: asyncio.Future[object] = await self._producer.send_batch(batch, topic, partition=partition)
+        except BaseException:
+            self._leave(size)
+            raise
+        sent.add_done_callback(lambda _: self._leave(size))
+        return sent
+
+    def _leave(self, size: int) -> None:
+        self._underway -= size
+        waiting, self._room = self._room, deque()
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """What one claim gave: producer id, epoch, and the next sequence number of each (topic, partition)."""
+
+    producer_id: int
+    epoch: int
+    sequences: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def take(self, place: tuple[str, int], records: int) -> int:
+        """The sequence number of the first of so many records, which are sent now."""
+        first = self.sequences.get(place, 0)
+        self.sequences[place] = (first + records) % _SEQUENCES
+        return first
+
+
+class _Batch(BatchBuilder):  # type: ignore[misc]
+    """Carries what its claim gave, whatever producer sends it, and also after the next claim: the broker refuses it then."""
+
+    def __init__(self, claimed: _Claimed, place: tuple[str, int]) -> None:
+        super().__init__(MAX_BATCH_BYTES, 0)
+        self._claimed = claimed
+        self._place = place
+
+    def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+        del producer_id, producer_epoch, base_sequence  # those of the line
+        mine = self._claimed
+        super()._set_producer_state(mine.producer_id, mine.epoch, mine.take(self._place, self.record_count()))
+
+
+class FencedProducer:
+    """Sends record batches under one identity. Not shared between shards. Without a `line` it has one of its own."""
+
+    def __init__(self, kafka: Kafka, identity: str, line: Line | None = None) -> None:
         self._kafka = kafka
         self._identity = identity
-        self._producer: AIOKafkaProducer | None = None
+        self._line = line or Line(kafka, identity)
+        self._owns_line = line is None
+        self._claimed: _Claimed | None = None
 
     async def claim(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Become the identity's owner on these (topic, partition) pairs; every earlier owner is shut out of them.
@@ -50,18 +154,8 @@ class FencedProducer:
             TimeoutError: the broker did not do it within `CLAIM_TIMEOUT_S`.
         """
         async with asyncio.timeout(CLAIM_TIMEOUT_S):
-            producer_id, epoch = await self._raise_epoch(list(partitions))
-            producer = self._kafka.producer(
-                client_id=self._identity,
-                enable_idempotence=True,
-                acks="all",
-                max_batch_size=MAX_BATCH_BYTES,
-                max_request_size=MAX_REQUEST_BYTES,
-                request_timeout_ms=int(SEND_TIMEOUT_S * 1000),
-            )
-            producer._txn_manager.set_pid_and_epoch(producer_id, epoch)
-            await _started(producer)
-        self._producer = producer
+            self._claimed = _Claimed(*await self._raise_epoch(list(partitions)))
+            await self._line.start()
 
     async def _raise_epoch(self, partitions: list[tuple[str, int]]) -> tuple[int, int]:
         claimer = await self._claimer()
@@ -101,19 +195,18 @@ class FencedProducer:
 
     async def send(self, topic: str, partition: int, rows: Rows) -> list[tuple[asyncio.Future[object], int]]:
         """Queue rows as record batches; give the result to `acknowledged`."""
-        producer = self._producer
-        assert producer is not None, "claim() comes first"
-        sent = []
-        builder, count = producer.create_batch(), 0
+        claimed, place, sent = self._claimed, (topic, partition), []
+        assert claimed is not None, "claim() comes first"
+        builder, count = _Batch(claimed, place), 0
         for key, value, headers in rows:
             if builder.append(timestamp=None, key=key, value=value, headers=headers) is None:
-                sent.append((await producer.send_batch(builder, topic, partition=partition), count))
-                builder, count = producer.create_batch(), 0
+                sent.append((await self._line.send(builder, topic, partition), count))
+                builder, count = _Batch(claimed, place), 0
                 if builder.append(timestamp=None, key=key, value=value, headers=headers) is None:
                     raise ValueError(f"a record of {len(value or b'')} bytes does not fit into a batch for {topic}")
             count += 1
         if count:
-            sent.append((await producer.send_batch(builder, topic, partition=partition), count))
+            sent.append((await self._line.send(builder, topic, partition), count))
         return sent
 
     async def acknowledged(self, sent: list[tuple[asyncio.Future[object], int]]) -> int:
@@ -131,10 +224,10 @@ class FencedProducer:
         return last
 
     async def stop(self) -> None:
-        """Close the connection; safe to call twice."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await producer.stop()
+        """Let go of the identity, and of a line of its own; safe to call twice."""
+        self._claimed = None
+        if self._owns_line:
+            await self._line.stop()
 
 
 async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:

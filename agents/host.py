@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -149,8 +149,8 @@ class ShardHost:
         except TimeoutError as error:
             self._world.die("a batch did not end when its partition was revoked", EXIT_FAILED, error)
 
-    async def dispatch(self, key: Key, arrived: Arrived, generation: int) -> None:
-        """Hand a record to its shard. A record of an earlier assignment is dropped: it will come again, to its owner."""
+    async def dispatch(self, key: Key, arrived: Sequence[Arrived], generation: int) -> None:
+        """Hand records to their shard. Those of an earlier assignment are dropped: they will come again, to their owner."""
         await self.opened.wait()
         runner = self.runners.get(key)
         if runner is not None and generation == self._world.generation():

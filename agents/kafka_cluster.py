@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from agents.exits import die
-from agents.fencing import MAX_REQUEST_BYTES
+from agents.fencing import MAX_REQUEST_BYTES, Line
 from agents.host_ports import Key, Unreachable, World
 from agents.kafka_log import KafkaLog
 from agents.ports import Output
@@ -49,6 +49,8 @@ class KafkaCluster:
         self._admin: AIOKafkaAdminClient | None = None
         self._sender: AIOKafkaProducer | None = None
         self._ends: AIOKafkaConsumer | None = None
+        # By source topic: two shards of one topic write to different partitions, those of two topics to the same ones.
+        self._lines = {topic: Line(kafka, f"{topic}-shards") for topic in TABLES}
 
     async def start(self) -> None:
         self._admin = self._kafka.admin(request_timeout_ms=10_000)
@@ -59,6 +61,8 @@ class KafkaCluster:
         await self._ends.start()
 
     async def stop(self) -> None:
+        for line in self._lines.values():
+            await line.stop()
         if self._sender is not None:
             await self._sender.stop()
         if self._ends is not None:
@@ -76,6 +80,7 @@ class KafkaCluster:
             {name: CHANGELOGS[name] for name in TABLES[topic]},
             OUTPUTS[topic],
             everywhere if topic == topics.REFERENCE_COMMANDS else {},
+            self._lines[topic],
         )
 
     async def committed(self) -> Mapping[Key, int]:

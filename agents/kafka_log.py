@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from agents.fencing import FencedProducer, Rows
+from agents.fencing import FencedProducer, Line, Rows
 from agents.ports import Output
 from ops.kafka_clients import Kafka
 from schemas.envelope import Headers
@@ -26,13 +26,14 @@ class KafkaLog:
         changelogs: Mapping[str, str],
         outputs: Sequence[str],
         everywhere: Mapping[str, int],
+        line: Line | None = None,
     ) -> None:
         self.identity = identity
         self._partition = partition
         self._changelogs = dict(changelogs)
         self._outputs = tuple(outputs)
         self._everywhere = dict(everywhere)
-        self._producer = FencedProducer(kafka, identity)
+        self._producer = FencedProducer(kafka, identity, line)
 
     async def claim(self) -> Mapping[str, int]:
         """See `agents.host_ports.ShardLog`."""
@@ -47,10 +48,13 @@ class KafkaLog:
             for table, topic in self._changelogs.items()
         }
 
-    async def write_table(self, table: str, writes: Mapping[bytes, bytes | None]) -> int:
+    async def write_tables(self, writes: Mapping[str, Mapping[bytes, bytes | None]]) -> Mapping[str, int]:
         """See `agents.ports.Log`."""
-        rows: list[tuple[bytes | None, bytes | None, Headers]] = [(key, value, []) for key, value in writes.items()]
-        return await self._producer.append(self._changelogs[table], self._partition, rows)
+        sent = {}
+        for table, found in writes.items():
+            rows: list[tuple[bytes | None, bytes | None, Headers]] = [(key, value, []) for key, value in found.items()]
+            sent[table] = await self._producer.send(self._changelogs[table], self._partition, rows)
+        return {table: await self._producer.acknowledged(batches) for table, batches in sent.items()}
 
     async def write_outputs(self, outputs: Sequence[Output]) -> None:
         """See `agents.ports.Log`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -91,8 +91,9 @@ class LocalStore(Store, Protocol):
 class Log(Protocol):
     """One shard's writer identity. Raises `Fenced` when a newer owner has claimed the shard."""
 
-    async def write_table(self, table: str, writes: dict[bytes, bytes | None]) -> int:
-        """Append to the table's changelog and wait for the broker; the offset of the last record."""
+    async def write_tables(self, writes: Mapping[str, Mapping[bytes, bytes | None]]) -> Mapping[str, int]:
+        """Append each table's rows to its changelog, the tables in any order, and wait for the broker: by table, the offset of the
+        last record."""
         ...
 
     async def write_outputs(self, outputs: Sequence[Output]) -> None:

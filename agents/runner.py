@@ -14,7 +14,7 @@ from agents.metrics import BATCH_RECORDS, BATCH_SECONDS
 from agents.misdated import Misdated
 from agents.ports import Incoming, Log, Shard, Store
 
-#: Records decided together at most, and records held in memory at most (and a batch that is put back), per shard.
+#: Records decided together at most, and records held in memory at most (beside one poll, and a batch that is put back), per shard.
 MAX_BATCH = 500
 MAX_QUEUED = 2000
 #: A batch that takes longer than this is stuck: the process ends and starts again.
@@ -71,13 +71,13 @@ class ShardRunner:
         self._held = False
         self._task = asyncio.create_task(self._run(), name="shard-runner")
 
-    async def put(self, arrived: Arrived) -> None:
-        """Queue a record; waits while the queue is full."""
+    async def put(self, arrived: Sequence[Arrived]) -> None:
+        """Queue records; waits while the queue is full."""
         while len(self._queue) >= MAX_QUEUED and not self._stopping.is_set():
             self._room.clear()
             await self._room.wait()
         if not self._stopping.is_set():
-            self._queue.append(arrived)
+            self._queue.extend(arrived)
             self._arrived.set()
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 import faust
@@ -11,7 +12,7 @@ import rocksdict
 from faust.windows import TumblingWindow
 from prometheus_client import REGISTRY, start_http_server
 
-from agents.consumer import PromptTransport
+from agents.consumer import PollSchema, PromptConsumer, PromptTransport
 from agents.exits import bound_shutdown
 from agents.host import ShardHost
 from agents.kafka_cluster import kafka_world
@@ -52,6 +53,12 @@ class WorkerApp(faust.App):  # type: ignore[misc]
     def databases(self) -> list[tuple[str, rocksdict.Rdict]]:
         """The open databases, each with its table's name."""
         return [(name, db) for name, table in list(self.tables.items()) for db in list(table.data._dbs.values())]
+
+    @property
+    def prompt_consumer(self) -> PromptConsumer:
+        """The consumer, as the class that it is."""
+        consumer: PromptConsumer = self.consumer
+        return consumer
 
     def _new_transport(self) -> PromptTransport:
         return PromptTransport(self.conf.broker_consumer, self)
@@ -103,7 +110,8 @@ def create(settings: Settings) -> WorkerApp:
         broker_commit_interval=1.0,
         broker_max_poll_records=500,
         broker_max_poll_interval=300.0,
-        stream_buffer_maxsize=2048,
+        # In polls, not records: each holds up to `broker_max_poll_records`.
+        stream_buffer_maxsize=2,
         stream_wait_empty=False,
         stream_recovery_delay=0.0,
         worker_redirect_stdouts=False,
@@ -136,31 +144,23 @@ def create(settings: Settings) -> WorkerApp:
 
 
 def _add_agent(app: WorkerApp, name: str) -> None:
-    topic = app.topic(name, key_type=bytes, value_type=bytes)
+    channel = app.topic(name, schema=PollSchema(key_type=bytes, value_type=bytes))
 
     async def decide(stream: Any) -> None:
         async for event in stream.noack().events():
             message = event.message
-            record = Incoming(
-                topic=message.topic,
-                partition=message.partition,
-                offset=message.offset,
-                timestamp=round(message.timestamp * 1000),
-                key=message.key,
-                value=message.value,
-                headers=_header_pairs(message.headers),
-            )
-            await app.host.dispatch(
-                (message.topic, message.partition),
-                Arrived(record, event.ack),
-                message.generation_id,
-            )
+            tp, done = message.tp, app.prompt_consumer.done
+            arrived = [Arrived(_incoming(one), partial(done, tp, one.offset)) for one in message.value.records]
+            await app.host.dispatch((tp.topic, tp.partition), arrived, message.generation_id)
 
-    app.agent(topic, name=name, concurrency=1)(decide)
+    app.agent(channel, name=name, concurrency=1)(decide)
 
 
-def _header_pairs(found: Any) -> list[tuple[str, bytes]]:
-    return list(found.items()) if isinstance(found, dict) else list(found or ())
+def _incoming(record: Any) -> Incoming:
+    """A record of aiokafka's as the shards know it."""
+    return Incoming(
+        record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, record.headers
+    )
 
 
 def _connect(app: WorkerApp) -> None:

@@ -208,10 +208,17 @@ class SimulatedFaust:
                 arrived.clear()
                 await arrived.wait()
                 continue
-            key, row, generation = buffer.popleft()
-            record = Incoming(*key, row.offset, row.timestamp, row.key, row.value, row.headers)
+            key, first, generation = buffer.popleft()
+            rows = [first]
+            # What one poll brought of a partition comes together.
+            while buffer and buffer[0][0] == key and buffer[0][2] == generation and self._rng.random() < 0.7:
+                rows.append(buffer.popleft()[1])
             await asyncio.sleep(self._rng.choice((0, 0, 0.005, 0.1)))
-            await self.host.dispatch(key, Arrived(record, partial(self.acked[key].add, row.offset)), generation)
+            await self.host.dispatch(key, [self._arriving(key, row) for row in rows], generation)
+
+    def _arriving(self, key: Key, row: Row) -> Arrived:
+        record = Incoming(*key, row.offset, row.timestamp, row.key, row.value, row.headers)
+        return Arrived(record, partial(self.acked[key].add, row.offset))
 
     async def _commit(self) -> None:
         while True:

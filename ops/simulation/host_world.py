@@ -73,11 +73,16 @@ class SimulatedShardLog:
         }
         return self.markers
 
-    async def write_table(self, table: str, writes: Mapping[bytes, bytes | None]) -> int:
+    async def write_tables(self, writes: Mapping[str, Mapping[bytes, bytes | None]]) -> Mapping[str, int]:
         self._works("decided")
-        rows: list[RowParts] = [(key, value, []) for key, value in writes.items()]
         with self._counted():
-            return await self._append(CHANGELOGS[table], self.key[1], rows)
+            reached = await asyncio.gather(
+                *(
+                    self._append(CHANGELOGS[table], self.key[1], [(key, value, []) for key, value in rows.items()])
+                    for table, rows in writes.items()
+                )
+            )
+        return dict(zip(writes, reached, strict=True))
 
     async def write_outputs(self, outputs: Sequence[Output]) -> None:
         grouped: dict[Key, list[RowParts]] = defaultdict(list)

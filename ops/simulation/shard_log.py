@@ -36,7 +36,13 @@ class SimulatedLog:
         for table in TABLES[topic]:
             self._broker.append(CHANGELOGS[table], partition, FENCE, b"marker", [], self._writer)
 
-    async def write_table(self, table: str, writes: Mapping[bytes, bytes | None]) -> int:
+    async def write_tables(self, writes: Mapping[str, Mapping[bytes, bytes | None]]) -> Mapping[str, int]:
+        """In any order: a crash may fall between any two of them."""
+        tables = list(writes)
+        self._rng.shuffle(tables)
+        return {table: await self._write(table, writes[table]) for table in tables}
+
+    async def _write(self, table: str, writes: Mapping[bytes, bytes | None]) -> int:
         topic, partition = CHANGELOGS[table], self._key[1]
         offset = -1
         await step("changelog append")

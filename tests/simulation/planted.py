@@ -41,7 +41,7 @@ def outputs_before_state(patch: Patch) -> None:
             await log.write_outputs(effects.outputs)
         for table, store in stores.items():
             if writes := effects.rows(table):
-                store.apply(writes, await log.write_table(table, writes))
+                store.apply(writes, (await log.write_tables({table: writes}))[table])
 
     patch.setattr(agents.barrier, "commit", commit)
 
@@ -52,7 +52,7 @@ def store_before_changelog(patch: Patch) -> None:
             if writes := effects.rows(table):
                 assert isinstance(store, MemoryStore)
                 store.apply(writes, store.offset + len(writes))
-                await log.write_table(table, writes)
+                await log.write_tables({table: writes})
         if effects.outputs:
             await log.write_outputs(effects.outputs)
 

@@ -146,9 +146,10 @@ class MemoryLog:
         self.outputs: list[Output] = []
         self.largest = 0
 
-    async def write_table(self, table: str, writes: Mapping[bytes, bytes | None]) -> int:
-        self.largest = max([self.largest, *(len(value or b"") for value in writes.values())])
-        return 0
+    async def write_tables(self, writes: Mapping[str, Mapping[bytes, bytes | None]]) -> Mapping[str, int]:
+        sizes = [len(value or b"") for rows in writes.values() for value in rows.values()]
+        self.largest = max([self.largest, *sizes])
+        return dict.fromkeys(writes, 0)
 
     async def write_outputs(self, outputs: Sequence[Output]) -> None:
         self.outputs += outputs

@@ -47,7 +47,7 @@ def test_what_was_done_before_the_wait_is_acknowledged_and_the_wait_is_excused(m
         stores = {"a": diary.store("a"), "b": diary.store("b")}
         runner = ShardRunner(shard, diary, stores, at_once, AGREED, lambda error: pytest.fail(repr(error)))
         for offset in range(9):
-            await runner.put(Arrived(incoming(b"", offset), partial(acknowledged.append, offset)))
+            await runner.put([Arrived(incoming(b"", offset), partial(acknowledged.append, offset))])
         dog, now = Watchdog[str](), 0.0
         for checked in (2, 5, 8):
             await until(lambda: runner.held and shard.working[-1:] == [checked])  # noqa: B023 - used at once
@@ -72,7 +72,7 @@ def test_a_wait_that_never_ends_ends_the_process(monkeypatch: pytest.MonkeyPatch
 
     async def work() -> None:
         runner = ShardRunner(Checking(), Diary(), {}, at_once, AGREED, failures.append)
-        await runner.put(Arrived(incoming(b"", 2), lambda: pytest.fail("acknowledged")))
+        await runner.put([Arrived(incoming(b"", 2), lambda: pytest.fail("acknowledged"))])
         await until(lambda: bool(failures))
         await runner.stop(1)
 
@@ -86,7 +86,7 @@ def test_a_rebalance_does_not_wait_for_the_work() -> None:
     async def work() -> None:
         shard = Checking()
         runner = ShardRunner(shard, Diary(), {}, at_once, AGREED, lambda error: pytest.fail(repr(error)))
-        await runner.put(Arrived(incoming(b"", 2), lambda: pytest.fail("acknowledged")))
+        await runner.put([Arrived(incoming(b"", 2), lambda: pytest.fail("acknowledged"))])
         await until(lambda: runner.held)
         await runner.stop(1)
         assert shard.handled == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,12 +33,12 @@ class Diary:
         self.lines: list[str] = []
         self.fails = fails
 
-    async def write_table(self, table: str, writes: dict[bytes, bytes | None]) -> int:
+    async def write_tables(self, writes: Mapping[str, Mapping[bytes, bytes | None]]) -> Mapping[str, int]:
         await asyncio.sleep(0)
-        if self.fails == table:
+        if self.fails in writes:
             raise Fenced("a newer owner")
-        self.lines.append(f"changelog {table}")
-        return 7
+        self.lines.append(f"changelog {' '.join(writes)}")
+        return dict.fromkeys(writes, 7)
 
     async def write_outputs(self, outputs: Sequence[Output]) -> None:
         await asyncio.sleep(0)
@@ -196,7 +196,7 @@ def test_nothing_goes_on_after_a_write_failed(fails: str) -> None:
     async def work() -> None:
         runner = ShardRunner(Echo(), diary, stores, at_once, AGREED, failures.append)
         for offset in range(3):
-            await runner.put(Arrived(incoming(b"", offset), partial(acknowledged.append, offset)))
+            await runner.put([Arrived(incoming(b"", offset), partial(acknowledged.append, offset))])
         await until(lambda: bool(failures))
         await runner.stop(1)
 
@@ -215,11 +215,11 @@ def test_a_runner_decides_in_order_and_acknowledges_after_the_outputs() -> None:
             shard, diary, {"a": diary.store("a")}, at_once, AGREED, lambda error: pytest.fail(repr(error))
         )
         for offset in range(1200):
-            await runner.put(Arrived(incoming(b"", offset), partial(acknowledged.append, offset)))
+            await runner.put([Arrived(incoming(b"", offset), partial(acknowledged.append, offset))])
         await until(lambda: len(acknowledged) == 1200)
         assert runner.waiting == 0
         await runner.stop(1)
-        await runner.put(Arrived(incoming(b"", 1200), lambda: acknowledged.append(1200)))
+        await runner.put([Arrived(incoming(b"", 1200), lambda: acknowledged.append(1200))])
         assert runner.waiting == 0, "nothing is queued after the end"
 
     run(work)
@@ -237,7 +237,7 @@ def test_a_full_queue_holds_the_sender_back(monkeypatch: pytest.MonkeyPatch) -> 
 
         async def feed() -> None:
             for offset in range(20):
-                await runner.put(Arrived(incoming(b"", offset), lambda: None))
+                await runner.put([Arrived(incoming(b"", offset), lambda: None)])
 
         feeder = asyncio.create_task(feed())
         for _ in range(50):
@@ -261,7 +261,7 @@ def test_a_batch_that_stands_still_ends_the_process(monkeypatch: pytest.MonkeyPa
 
     async def work() -> None:
         runner = ShardRunner(Echo(), Diary(), {}, never, AGREED, failures.append)
-        await runner.put(Arrived(incoming(b"", 5), lambda: pytest.fail("acknowledged")))
+        await runner.put([Arrived(incoming(b"", 5), lambda: pytest.fail("acknowledged"))])
         await until(lambda: bool(failures))
         await runner.stop(1)
 
@@ -280,9 +280,9 @@ def test_stopping_ends_the_batch_in_hand_and_drops_the_rest() -> None:
 
     async def work() -> None:
         runner = ShardRunner(shard, Slow(), {}, at_once, AGREED, lambda error: pytest.fail(repr(error)))
-        await runner.put(Arrived(incoming(b"", 1), lambda: acknowledged.append(1)))
+        await runner.put([Arrived(incoming(b"", 1), lambda: acknowledged.append(1))])
         await until(lambda: shard.handled == [1])
-        await runner.put(Arrived(incoming(b"", 2), lambda: acknowledged.append(2)))
+        await runner.put([Arrived(incoming(b"", 2), lambda: acknowledged.append(2))])
         with pytest.raises(TimeoutError):
             await runner.stop(0.02)
         gate.set()
@@ -298,7 +298,7 @@ def test_a_batch_that_waits_for_the_clocks_does_not_hold_up_a_rebalance() -> Non
 
     async def work() -> None:
         runner = ShardRunner(shard, Diary(), {}, at_once, gate, lambda error: pytest.fail(repr(error)))
-        await runner.put(Arrived(incoming(b"", 1), lambda: pytest.fail("acknowledged")))
+        await runner.put([Arrived(incoming(b"", 1), lambda: pytest.fail("acknowledged"))])
         await until(lambda: runner.held and gate.asked == 1)
         await runner.stop(1)
         assert not runner.held
@@ -320,7 +320,7 @@ def test_a_batch_that_waits_for_reference_data_does_not_hold_up_a_rebalance() ->
         stores = {"a": diary.store("a")}
         runner = ShardRunner(shard, diary, stores, never, AGREED, lambda error: pytest.fail(repr(error)))
         for offset in (4, 5):
-            await runner.put(Arrived(incoming(b"", offset), lambda: pytest.fail("acknowledged")))
+            await runner.put([Arrived(incoming(b"", offset), lambda: pytest.fail("acknowledged"))])
         await waits.wait()
         await runner.stop(1)
 
@@ -344,7 +344,7 @@ def test_a_record_beyond_the_horizon_becomes_a_dead_letter_and_the_rest_is_decid
         runner = ShardRunner(shard, Kept(), {}, at_once, gate, lambda error: pytest.fail(repr(error)))
         body = orjson.dumps({"command_id": "c2"})
         for offset, at in ((1, START), (2, START + 1), (3, START - HOUR)):
-            await runner.put(Arrived(incoming(body, offset, at=at), partial(acknowledged.append, offset)))
+            await runner.put([Arrived(incoming(body, offset, at=at), partial(acknowledged.append, offset))])
         await until(lambda: len(acknowledged) == 3)
         await runner.stop(1)
 

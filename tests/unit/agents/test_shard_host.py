@@ -112,7 +112,7 @@ def test_a_writer_that_is_fenced_during_a_rebalance_wipes_its_store_too() -> Non
         await old.own(FIRST)
         acknowledged: list[int] = []
         old.network.away_for(0.3)
-        await old.host.dispatch(FIRST, Arrived(submission(broker), lambda: acknowledged.append(0)), 1)
+        await old.host.dispatch(FIRST, [Arrived(submission(broker), lambda: acknowledged.append(0))], 1)
         await asyncio.sleep(0.05)
         await new.own(FIRST)
         # The rebalance reaches the old owner while its batch is on its way: the shard is no longer among its runners.
