@@ -21,6 +21,8 @@ Wraps `on_partitions_assigned`, `perform_seek`, `seek_to_committed`, `getmany` a
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,10 +35,13 @@ from faust.types.tuples import ConsumerMessage
 
 from agents.continuity import Continuity, Verdict
 from agents.topology import TABLES
+from ops.pace import Pace
 
 log = structlog.get_logger(__name__)
 
 FETCH_WAIT_MS = 200
+#: Under load polls are so far apart, in seconds: the shards' batches become bigger, and a command waits half of it on average.
+LONGEST_PAUSE_S = 0.008
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class PromptConsumer(driver.Consumer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._order: Continuity[Any] = Continuity()
+        self._pace = Pace(LONGEST_PAUSE_S)
 
     def _new_consumer_thread(self) -> PromptConsumerThread:
         return PromptConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -99,9 +105,11 @@ class PromptConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
         """One message for each partition of which something was fetched; each source partition without a hole."""
+        await asyncio.sleep(self._pace.wait(time.monotonic()))
         records, active = await self._wait_next_records(timeout)
         if self.should_stop or not records:
             return
+        self._pace.delivered(sum(map(len, records.values())), time.monotonic())
         if not self.flow_active:
             await self._seek_back()
             return

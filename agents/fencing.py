@@ -86,11 +86,10 @@ class Line:
         """Queue a batch; the future ends when it is in the log, or is not. Raises TimeoutError when there was no room for it."""
         assert self._producer is not None, "start() comes first"
         size = batch.size()
-        async with asyncio.timeout(SEND_TIMEOUT_S):
-            while self._underway and self._underway + size > MAX_UNDERWAY_BYTES:
-                waiting = asyncio.get_running_loop().create_future()
-                self._room.append(waiting)
-                await waiting
+        while self._underway and self._underway + size > MAX_UNDERWAY_BYTES:
+            waiting = asyncio.get_running_loop().create_future()
+            self._room.append(waiting)
+            await asyncio.wait_for(waiting, SEND_TIMEOUT_S)
         self._underway += size
         try:
             sent: asyncio.Future[object] = await self._producer.send_batch(batch, topic, partition=partition)

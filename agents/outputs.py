@@ -162,13 +162,18 @@ def _notifications(
 ) -> Iterator[Output]:
     event_id = derived_id(entity, emission.seq, "event")
     at = rfc3339(emission.at)
-    params = {
-        "title": after.title or "",
-        "category_id": after.category_id,
-        "amount": _amount(after),
-        "status": after.status.value,
-        "actor_id": emission.actor_id,
-    }
+    params = orjson.Fragment(
+        orjson.dumps(
+            {
+                "title": after.title or "",
+                "category_id": after.category_id,
+                "amount": _amount(after),
+                "status": after.status.value,
+                "actor_id": emission.actor_id,
+            }
+        )
+    )
+    key = after.id.encode()
     told = list(receivers(event, before, after))
     for template, user_id in (*told, *told_too(told, emission.stand_ins, after)):
         id_ = derived_id(entity, emission.seq, template, user_id)
@@ -192,7 +197,7 @@ def _notifications(
             subject=user_id,
             correlation_id=emission.correlation_id,
         )
-        yield Output(topics.NOTIFICATIONS, after.id.encode(), orjson.dumps(body), found)
+        yield Output(topics.NOTIFICATIONS, key, orjson.dumps(body), found)
 
 
 def _amount(state: RequestState) -> str:

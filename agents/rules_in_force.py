@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -21,6 +21,10 @@ log = structlog.get_logger(__name__)
 SMALL = 4096
 
 
+#: Routes that are remembered of one version.
+MAX_ROUTES = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledRules:
     """One version of the rules file with its engine; see `rules.submit.ActiveRules`."""
@@ -28,9 +32,19 @@ class CompiledRules:
     version: int
     file: RulesFile
     engine: RulesEngine
+    #: The engine's answers so far: no rule tells two amounts of one band apart, and an answer costs it 0.1 ms.
+    routes: dict[tuple[str, str, str, str, int], Rule] = field(default_factory=dict)
 
     def route(self, facts: Facts) -> Rule:
-        return self.engine.route(facts)
+        band = self.engine.band(facts.base_minor)
+        place = (facts.category_id, facts.department_id, facts.region, facts.currency, band)
+        found = self.routes.get(place)
+        if found is None:
+            found = self.engine.route(facts)
+            if len(self.routes) >= MAX_ROUTES:
+                self.routes.clear()
+            self.routes[place] = found
+        return found
 
 
 class RulesInForce:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 
 import structlog
 
@@ -22,8 +22,12 @@ REFERENCE_TIMEOUT_S = 20.0
 MAX_IMPOSSIBLE = 1000
 
 
+#: Looking up a labelled counter costs more than counting. Kinds and results are few.
+_counter = cache(metrics.COMMANDS.labels)
+
+
 def _observe(kind: str, result: str) -> None:
-    metrics.COMMANDS.labels(kind, result).inc()
+    _counter(kind, result).inc()
     if result == "unstaffed":
         metrics.UNSTAFFED.inc()
         log.error("a level keeps its old pool, because no new one suffices: check its assignments", command=kind)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from schemas.base import LEVELS
-from schemas.state import RequestState
+from schemas.state import RequestState, Status
 
 Kind = Literal["close", "remind", "escalate"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -29,8 +29,10 @@ class Due:
 
 def closing(state: RequestState) -> Due | None:
     """The end of the rollback window of an approved or rejected request."""
-    at, newest = state.closes_at, state.newest_decision
-    return None if at is None or newest is None else Due(at, "close", newest[1].version)
+    if state.status not in (Status.APPROVED, Status.REJECTED):
+        return None
+    newest = state.newest_decision
+    return None if newest is None else Due(newest[1].at + state.window_ms, "close", newest[1].version)
 
 
 def reminding(state: RequestState) -> Due | None:
@@ -52,5 +54,8 @@ def escalating(state: RequestState) -> Due | None:
 
 def next_due(state: RequestState, *, escalates: bool = True) -> Due | None:
     """What time does next; of two at the same moment the reminder. `escalates` False: there is no room for a pool."""
-    found = (closing(state), reminding(state), escalating(state) if escalates else None)
-    return min((one for one in found if one is not None), key=lambda one: one.at, default=None)
+    first = closing(state)
+    for one in (reminding(state), escalating(state) if escalates else None):
+        if one is not None and (first is None or one.at < first.at):
+            first = one
+    return first

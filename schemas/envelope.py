@@ -13,16 +13,18 @@ Headers = list[tuple[str, bytes]]
 
 #: Namespace of every derived id of this product (random, fixed for ever).
 NAMESPACE = uuid.UUID("6a2b6c1e-6f0c-4d0e-9a51-0b1a5d1b7c55")
+_IN_NAMESPACE = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
+#: The digit that says the variant (RFC 9562, 4.1), for each that the hash may have there.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def derived_id(*parts: object) -> str:
     """UUIDv5 of the parts: the same parts, the same id."""
-    # As `uuid.uuid5`, at a fifth of its cost: five ids for each command.
-    name = "\x1f".join([str(part) for part in parts]).encode()
-    digest = bytearray(hashlib.sha1(NAMESPACE.bytes + name, usedforsecurity=False).digest()[:16])
-    digest[6], digest[8] = digest[6] & 0x0F | 0x50, digest[8] & 0x3F | 0x80
-    found = digest.hex()
-    return f"{found[:8]}-{found[8:12]}-{found[12:16]}-{found[16:20]}-{found[20:]}"
+    # As `uuid.uuid5`, at a sixth of its cost: five ids for each command.
+    digest = _IN_NAMESPACE.copy()
+    digest.update("\x1f".join(map(str, parts)).encode())
+    found = digest.hexdigest()
+    return f"{found[:8]}-{found[8:12]}-5{found[13:16]}-{_VARIANT[found[16]]}{found[17:20]}-{found[20:32]}"
 
 
 def headers(
