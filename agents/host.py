@@ -23,6 +23,7 @@ from agents.runner import Arrived, ShardRunner
 from agents.shard_builder import ShardBuilder
 from agents.sweep import WindowSweep
 from agents.topology import TABLES
+from agents.turns import Turns
 from agents.window_index import rebuild
 from schemas import topics
 
@@ -53,6 +54,7 @@ class ShardHost:
         self.sweeps: dict[int, WindowSweep] = {}
         self.restaffings: dict[int, Restaffing] = {}
         self._pace = Pace()
+        self._turns = Turns()
         self._leaving: dict[ShardRunner, None] = {}
         self.opened = asyncio.Event()
         self._builder = ShardBuilder(world, self.lag.committed)
@@ -129,7 +131,9 @@ class ShardHost:
         for key, stores in stores_of.items():
             shard = self._builder.build(key, stores, bounds[key][1])
             failed = partial(self._failed, key, stores)
-            self.runners[key] = ShardRunner(shard, claim.logs[key], stores, self._builder.caught_up, self.clock, failed)
+            self.runners[key] = ShardRunner(
+                shard, claim.logs[key], stores, self._builder.caught_up, self.clock, failed, self._turns
+            )
             if isinstance(shard, RequestShard):
                 catalog = self._world.reference.catalog
                 self.restaffings[key[1]] = Restaffing(key[1], stores[REQUESTS], shard, catalog, self._pace, now)

@@ -13,6 +13,7 @@ from agents.barrier import CaughtUp, Work, process_until_busy
 from agents.metrics import BATCH_RECORDS, BATCH_SECONDS
 from agents.misdated import Misdated
 from agents.ports import Incoming, Log, Shard, Store
+from agents.turns import Turns
 
 #: Records decided together at most, and records held in memory at most (beside one poll, and a batch that is put back), per shard.
 MAX_BATCH = 500
@@ -56,6 +57,7 @@ class ShardRunner:
         caught_up: CaughtUp,
         clock: BatchClock,
         failed: Callable[[BaseException], None],
+        turns: Turns | None = None,
     ) -> None:
         self._shard = shard
         self._log = log
@@ -63,6 +65,7 @@ class ShardRunner:
         self._caught_up = caught_up
         self._clock = clock
         self._failed = failed
+        self._turns = turns or Turns()
         self._queue: deque[Arrived] = deque()
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
@@ -110,13 +113,21 @@ class ShardRunner:
                 await self._arrived.wait()
                 self._arrived.clear()
                 while self._queue and not self._stopping.is_set():
-                    await self._batch()
+                    await self._next()
         except _Revoked:
             return
         except Exception as error:
             self._failed(error)
 
-    async def _batch(self) -> None:
+    async def _next(self) -> None:
+        work: Work | None = None
+        async with self._turns.turn():
+            if self._queue:  # given up while it waited for its turn
+                work = await self._batch()
+        if work is not None:
+            await self._elsewhere(work)
+
+    async def _batch(self) -> Work | None:
         taken = [self._queue.popleft() for _ in range(min(MAX_BATCH, len(self._queue)))]
         self._room.set()
         records = [one.record for one in taken]
@@ -132,7 +143,7 @@ class ShardRunner:
         if work is not None:
             # What was done is acknowledged: the offsets go on with each such record, and the wait is not the batch's.
             self._queue.extendleft(reversed(taken[done:]))
-            await self._elsewhere(work)
+        return work
 
     async def _elsewhere(self, work: Work) -> None:
         self._held = True
