@@ -20,7 +20,8 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.errors import KafkaConnectionError
 
-from agents.fencing import FencedProducer
+from agents import fencing
+from agents.fencing import FencedProducer, Line
 from agents.ports import Fenced
 from ops.kafka_clients import Kafka
 from ops.stack.ports import LOOPBACK
@@ -98,6 +99,95 @@ def test_an_owner_that_claims_again_goes_on(stack: Stack) -> None:
                 await producer.stop()
         found = await values(stack, topic)
         assert found == [b"%d-%d" % (number, index) for number in range(5) for index in range(100)]
+
+    within(run())
+
+
+def test_who_is_shut_out_does_not_disturb_the_others_on_its_line(stack: Stack) -> None:
+    """Shards share a connection: one that has lost its partition must neither write nor stop those that have not."""
+
+    async def run() -> None:
+        topic = await topic_of(stack)
+        names = [f"test-{uuid.uuid4()}" for _ in range(2)]
+        line = Line(stack.kafka, "test-shards")
+        lost, kept = (FencedProducer(stack.kafka, name, line) for name in names)
+        newer = FencedProducer(stack.kafka, names[0])
+        try:
+            await lost.claim([(topic, 0)])
+            await kept.claim([(topic, 1)])
+            for number in range(3):
+                found = await asyncio.gather(
+                    lost.append(topic, 0, [(None, b"lost", [])]), kept.append(topic, 1, [(None, b"kept", [])])
+                )
+                assert number <= min(found), "each counts its own sequence"
+            await newer.claim([(topic, 0)])
+            for _ in range(2):
+                zombie, fine = await asyncio.gather(
+                    lost.append(topic, 0, [(None, b"zombie", [])]),
+                    kept.append(topic, 1, [(None, b"kept", [])]),
+                    return_exceptions=True,
+                )
+                assert isinstance(zombie, Fenced) and isinstance(fine, int)
+            # It claims again on the same line, as after a rebalance that brings the partition back.
+            await lost.claim([(topic, 0)])
+            await lost.append(topic, 0, [(None, b"back", [])])
+            with pytest.raises(Fenced):
+                await newer.append(topic, 0, [(None, b"zombie", [])])
+            assert sorted(await values(stack, topic)) == [b"back"] + [b"kept"] * 5 + [b"lost"] * 3
+        finally:
+            await asyncio.gather(newer.stop(), line.stop(), return_exceptions=True)
+
+    within(run())
+
+
+def test_what_an_earlier_claim_left_in_the_line_is_refused(stack: Stack) -> None:
+    """A claim that was interrupted leaves its marker behind; it must not take the place of what comes after."""
+
+    async def run() -> None:
+        topic, line = await topic_of(stack), Line(stack.kafka, "test-shards")
+        producer = FencedProducer(stack.kafka, f"test-{uuid.uuid4()}", line)
+        try:
+            await producer.claim([(topic, 0)])
+            early = producer._claimed
+            await producer.claim([(topic, 0)])
+            now = producer._claimed
+            producer._claimed = early
+            late = await producer.send(topic, 0, [(None, b"late", [])])
+            producer._claimed = now
+            await producer.append(topic, 0, [(None, b"now", [])])
+            with pytest.raises(Fenced):
+                await producer.acknowledged(late)
+            assert await values(stack, topic) == [b"now"]
+        finally:
+            await line.stop()
+
+    within(run())
+
+
+def test_a_full_line_makes_the_next_batch_wait(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request may hold a batch of every partition: without a bound it would be more than a broker takes."""
+    monkeypatch.setattr(fencing, "MAX_UNDERWAY_BYTES", 50_000)
+
+    async def run() -> None:
+        topic, line = await topic_of(stack), Line(stack.kafka, "test-shards")
+        producers = [FencedProducer(stack.kafka, f"test-{uuid.uuid4()}", line) for _ in range(3)]
+        try:
+            most = 0
+            for number, producer in enumerate(producers):
+                await producer.claim([(topic, number)])
+            work = [
+                asyncio.ensure_future(producer.append(topic, number, [(None, bytes(30_000), [])]))
+                for number, producer in enumerate(producers)
+            ]
+            while not all(one.done() for one in work):
+                most = max(most, line._underway)
+                await asyncio.sleep(0)
+            for one in work:
+                await one
+            assert 0 < most <= 50_000
+            assert line._underway == 0
+        finally:
+            await line.stop()
 
     within(run())
 
