@@ -39,7 +39,7 @@ SOURCE = "athena/checkpointer"
 #: Records hashed at a time, about 5 ms: the projector's thread gets its turn in between.
 POLL_RECORDS = 200
 #: Kafka answers when this much is there, or after this time: one wake-up for many records.
-FETCH_BYTES, FETCH_WAIT_MS = 64 * 1024, 1_000
+FETCH_BYTES, FETCH_WAIT_MS = 1024 * 1024, 1_000
 PARTITION_FETCH_BYTES = 1024 * 1024
 OPEN_TIME_OUT = 60.0
 STOP_TIME_OUT = 3.0

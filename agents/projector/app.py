@@ -18,6 +18,7 @@ from agents.checkpointer.app import Checkpointer, read_key
 from agents.exits import EXIT_STALLED, bound_shutdown
 from agents.exits import end as _end
 from agents.projector import metrics
+from agents.projector.arrays import look_for_lists
 from agents.projector.consumer import PollConsumer, PollSchema, PollTransport
 from agents.projector.ports import Unavailable
 from agents.projector.projector import Projector
@@ -219,6 +220,7 @@ def run(settings: Settings) -> None:
         import uvloop  # noqa: PLC0415
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    look_for_lists()
     logs.configure(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     secrets = Secrets(settings)

@@ -1,5 +1,7 @@
 """Faust's Kafka consumer, changed in two ways: it resumes from PostgreSQL's offsets, and hands over whole polls.
 
+When it asks the broker, `fetching` and `pace` say.
+
 Faust delivers records one by one (0.09 ms of CPU each, `notes/platform.md`) and seeks to the group's committed offsets. Here each
 poll becomes one message whose value is a `Poll`, and the next poll waits until that one is written: what arrives meanwhile makes
 the next batch bigger. The offsets that count are those in `audit.applied_offsets`; the group's are for lag tools only.
@@ -25,6 +27,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from agents.projector.fetching import PollConsumerThread
 from agents.projector.pace import Pace
 from agents.projector.ports import Unavailable
 from agents.projector.reading import Reading, check_bounds
@@ -55,6 +58,9 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
         self._written = asyncio.Event()
         self._written.set()
         self._pace = Pace()
+
+    def _new_consumer_thread(self) -> PollConsumerThread:
+        return PollConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     @property
     def epoch(self) -> int:

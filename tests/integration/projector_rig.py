@@ -100,10 +100,12 @@ class Rig:
                 process.kill()
             process.wait(10)
 
-    def send(self, records: Iterable[dict[str, Any]], raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        """Append audit records (and raw key/value pairs) to the audit stream."""
+    def send(
+        self, records: Iterable[dict[str, Any]], raw: Iterable[tuple[bytes, bytes]] = (), pause: float = 0.0
+    ) -> None:
+        """Append audit records (and raw key/value pairs) to the audit stream, with so many seconds between them."""
         pairs = [(key_of(record), value_of(record)) for record in records]
-        asyncio.run(_send(self.home.kafka, [*pairs, *raw]))
+        asyncio.run(_send(self.home.kafka, [*pairs, *raw], pause))
 
     def ends(self) -> dict[int, int]:
         """The end offset of each partition of the audit stream."""
@@ -213,15 +215,18 @@ def servers() -> Iterator[Rig]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _send(kafka: Kafka, pairs: list[tuple[bytes, bytes]]) -> None:
+async def _send(kafka: Kafka, pairs: list[tuple[bytes, bytes]], pause: float = 0.0) -> None:
     producer = kafka.producer(enable_idempotence=True, acks="all", linger_ms=2)
     async with asyncio.timeout(60):
         await producer.start()
         try:
-            sent = [
-                await producer.send(topics.AUDIT, key=key, value=value, headers=[("ce_type", b"athena.audit")])
-                for key, value in pairs
-            ]
+            sent = []
+            for key, value in pairs:
+                sent.append(
+                    await producer.send(topics.AUDIT, key=key, value=value, headers=[("ce_type", b"athena.audit")])
+                )
+                if pause:
+                    await asyncio.sleep(pause)
             await asyncio.gather(*sent)
         finally:
             await producer.stop()

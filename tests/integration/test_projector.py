@@ -6,11 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain as concatenate
+from statistics import median
 from typing import Any
 
 import pytest
 
+from agents.projector.pace import LONGEST
 from tests.integration.projector_rig import Rig, servers, wait_until
 from tests.unit.projector.stories import Chain, Story, reference
 
@@ -52,6 +55,23 @@ def stories(count: int) -> list[dict[str, Any]]:
         made.append(story.records)
     longest = max(len(records) for records in made)
     return [records[step] for step in range(longest) for records in made if step < len(records)]
+
+
+def test_a_busy_stream_is_written_in_few_batches_and_each_brings_the_newest(rig: Rig) -> None:
+    """Else the fixed cost of a batch is paid for every handful of records, or readers see what the wait before already had."""
+    records, delays = stories(250), []
+    with rig.projector() as projector, ThreadPoolExecutor(1) as pool:
+        projector.wait_ready()
+        rig.wait_applied()
+        before = projector.metric("athena_projector_batches_total") or 0
+        sending = pool.submit(rig.send, records, pause=0.002)
+        while not sending.done():
+            time.sleep(0.05)
+            delays.append(projector.metric("athena_projector_delay_seconds") or 0)
+        rig.wait_applied()
+        batches = (projector.metric("athena_projector_batches_total") or 0) - before
+    assert len(records) / batches > 10, f"{batches} batches of {len(records)} records"
+    assert median(delays) < LONGEST / 2, delays
 
 
 def test_a_new_database_is_filled_from_the_log_with_the_same_bytes(rig: Rig) -> None:

@@ -19,6 +19,21 @@ def test_a_quiet_stream_is_not_kept_waiting() -> None:
     assert pace.wait(now) == 0
 
 
+def test_a_handful_of_records_at_once_is_no_busy_stream() -> None:
+    """Else the last step of a story is seen later than the first ones, although nothing else happens."""
+    pace, now = paced(1, 0.001, polls=20)
+    assert pace.wait(now) == 0
+
+
+def test_the_busier_the_stream_the_longer_the_wait() -> None:
+    """Else readers wait for the longest batches as soon as the stream is not quiet."""
+    waits = []
+    for size in (5, 10, 40):
+        pace, now = paced(size, 0.04)
+        waits.append(pace.wait(now))
+    assert 0 < waits[0] < waits[1] < waits[2]
+
+
 def test_a_busy_stream_waits_a_little_and_never_longer_than_the_bound() -> None:
     """Else the fixed cost of a batch would eat a core at some hundred records a second."""
     pace, now = paced(2, 0.005)
