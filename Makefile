@@ -17,15 +17,18 @@ setup: ## install what is missing; quick when nothing is
 run: setup ## start everything, print the addresses and logins; Ctrl-C stops it all
 	@exec $(BIN)/athena up
 
-# Two workers for two cores; tests that need a stack share one.
+# Twice as many workers as cores: the tests on real servers mostly wait. The bytecode is kept, whatever the machine is used to do:
+# each process would compile it anew, and each worker all of the tests.
+TESTS := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder
+
 test: ## every test, those on the real broker and database included
 	@ops/stack/setup.sh --tests
 	$(BIN)/python -m tests.vectors
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(TESTS)
 
 tlstest: ## the tests on real servers again, with TLS and certificates between all of them (about 15 minutes)
 	@ops/stack/setup.sh --tests
-	ATHENA_TEST_TLS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder tests/integration tests/access_matrix tests/fuzz tests/e2e
+	ATHENA_TEST_TLS=1 $(TESTS) tests/integration tests/access_matrix tests/fuzz tests/e2e
 
 torture: setup ## break a real stack in every way, MINUTES=30 of it; SEED=n repeats a run
 	$(BIN)/python -m tests.faults.torture --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

