@@ -73,8 +73,8 @@ async def fill(
     """
     partitions = await database.fetchval("SELECT count(*)::int FROM audit.applied_offsets")
     await database.execute("SET synchronous_commit = off")
-    for first in range(0, size, CHUNK):
-        last = min(size, first + CHUNK)
+    for first in range(numbers.start, numbers.stop, CHUNK):
+        last = min(numbers.stop, first + CHUNK)
         values = (first, last, originals.waiting, originals.approved, originals.requester, size, partitions)
         async with database.transaction():
             await database.execute(_COPIES, *values, timeout=TIME_OUT)

@@ -55,16 +55,19 @@ def server_processes(home: Home) -> dict[str, int]:
 
 @contextmanager
 def bench_stack(
-    named: str | None = None, *, partitions: int = 4, workers: int = 1, rules: bool = True
+    named: str | None = None, *, partitions: int = 4, workers: int = 1, rules: bool = True, flushed: bool = False
 ) -> Iterator[Home]:
     """A stack without rate limits: the one that runs on the home `named`, or one of its own with so many partitions and workers.
 
-    `rules`: the bench's rules file is in force meanwhile.
+    `rules`: the bench's rules file is in force meanwhile. `flushed`: of its own, with a broker that has every batch on the
+    disk before it acknowledges it.
 
     Raises:
         StackError: no stack runs there, or none could be started.
     """
     environment = {"ATHENA_RATE_LIMITS": "off", "ATHENA_PARTITIONS": str(partitions), "ATHENA_WORKERS": str(workers)}
+    if flushed:
+        environment["ATHENA_KAFKA_EXTRA"] = "log.flush.interval.messages=1"
     with stack(named, say, **environment) as home:
         if not rules:
             yield home

@@ -9,15 +9,13 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
-from aiokafka.errors import KafkaError
-
 from ops.bench.experiments import flat, latency, lists, path, raw, soak, startup, worker
 from ops.bench.experiments.options import AXES, Options
-from ops.bench.page import write_page
+from ops.bench.page import paste, write_page
 from ops.bench.result import Result
 from ops.bench.running import say
 from ops.stack.errors import StackError
@@ -60,13 +58,15 @@ def main(given: list[str] | None = None) -> int:
             say(f"{name}: {error}")
             code = max(code, UNREACHABLE)
             continue
-        except (httpx.HTTPError, KafkaError, OSError, RuntimeError) as error:
-            say(f"{name} failed: {type(error).__name__}: {error}")
+        except Exception:  # whatever it was, the other experiments are still worth their figures
+            say(f"{name} failed:\n{traceback.format_exc()}")
             code = max(code, FAILED)
             continue
         document = found.document(name, options.form, time.monotonic() - began)
         (folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(write_page(folder))  # noqa: T201 - where it is
+    if arguments.into:
+        say(f"{arguments.into} has now: {', '.join(paste(folder, Path(arguments.into)))}")
     return code
 
 
@@ -92,6 +92,7 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--page", action="store_true", help="measure nothing; only write tables and plots from the folder"
     )
+    parser.add_argument("--into", metavar="FILE", help="put them into this page too, where it has places for them")
     arguments = parser.parse_args(given)
     if unknown := [name for name in arguments.names if name not in EXPERIMENTS]:
         parser.error(f"no such experiment: {', '.join(unknown)}")

@@ -31,7 +31,7 @@ from ops.bench.figures import percentile
 from ops.bench.load import PASSWORD, Load, Measured
 from ops.bench.plans import Explaining, Plan
 from ops.bench.result import Cell, Result, Table, Target
-from ops.bench.running import await_rules, bench_stack, progress_of, say
+from ops.bench.running import Meter, await_rules, bench_stack, progress_of, say, server_processes
 from ops.postgres.clients import connect
 from ops.secrets.secret import Secret
 from ops.stack.home import Home
@@ -119,43 +119,38 @@ async def _measure(home: Home, database: asyncpg.Connection, size: int, times: i
     cases = await _cases(home, database, size)
     rows: list[list[Cell]] = []
     notes = []
-    slowest = incoming = 0.0
-    with httpx.Client(base_url=f"{home.endpoints()['gateway']}/api/v1", timeout=60, verify=home.trust) as client:
-        tokens = {who: _token(client, who) for who in PEOPLE}
-        for case in cases:
-            seen, answered = _timed(client, case, tokens[case.who], times)
-            plan, before = await _plan(case, database), few[case.name]
-            p50 = percentile(seen, 50) or 0.0
-            walks = plan.is_index_walk(LIMIT + 1, before)
-            rows.append(
-                [
-                    case.name,
-                    case.who,
-                    answered,
-                    p50,
-                    percentile(seen, 99),
-                    plan.ms,
-                    before.touched,
-                    plan.touched,
-                    walks,
-                    _way(plan),
-                ]
-            )
-            if not walks:
-                looked = f"looked at {plan.touched:,} rows for {answered} ({before.touched:,} with a tenth)"
-                notes.append(f"No index walk: {case.name} as {case.who} {looked}: {_way(plan)}.")
-            if p50 > TARGET_MS:
-                notes.append(f"Over {TARGET_MS:g} ms at the median: {case.name} as {case.who}, {p50:g} ms.")
-            slowest = max(slowest, p50)
-            if case.path == "/approvals/incoming":
-                incoming = max(incoming, p50)
+    seen, cost = _called(home, cases, times)
+    for case, (taken, answered) in zip(cases, seen, strict=True):
+        plan, before = await _plan(case, database), few[case.name]
+        p50 = percentile(taken, 50) or 0.0
+        walks = plan.is_index_walk(LIMIT + 1, before)
+        figures: list[Cell] = [p50, percentile(taken, 99), plan.ms, before.touched, plan.touched, walks]
+        rows.append([case.name, case.who, answered, *figures, _way(plan)])
+        if not walks:
+            looked = f"looked at {plan.touched:,} rows for {answered} ({before.touched:,} with a tenth)"
+            notes.append(f"No index walk: {case.name} as {case.who} {looked}: {_way(plan)}.")
+        if p50 > TARGET_MS:
+            notes.append(f"Over {TARGET_MS:g} ms at the median: {case.name} as {case.who}, {p50:g} ms.")
+    slowest = max(float(row[3] or 0) for row in rows)
+    incoming = max(float(row[3] or 0) for row in rows if str(row[0]).startswith("/approvals/incoming"))
     looked_at = (f"looked at, of {number:,}" for number in (size // 10, size))
     columns = ["list", "as", "rows", "p50 ms", "p99 ms", "statement ms", *looked_at, "index walk", "indexes"]
     targets = [
         Target(f"p50 ms of the slowest page of {LIMIT} of {size:,}", slowest, TARGET_MS),
         Target(f"p50 ms of /approvals/incoming with {size // 10:,} open", incoming, TARGET_MS),
     ]
-    return Result([Table(f"Pages of {LIMIT} of {size:,} requests", columns, rows)], targets=targets, notes=notes)
+    note = f"CPU of a call, mean over all of these: gateway {cost['gateway']:.2f} ms, PostgreSQL {cost['postgres']:.2f} ms."
+    return Result([Table(f"Pages of {LIMIT} of {size:,} requests", columns, rows, note)], targets=targets, notes=notes)
+
+
+def _called(home: Home, cases: list[Case], times: int) -> tuple[list[tuple[list[float], int]], dict[str, float]]:
+    """Of each case the ms of its calls and the rows of its page; and CPU ms of one call, by process."""
+    with httpx.Client(base_url=f"{home.endpoints()['gateway']}/api/v1", timeout=60, verify=home.trust) as client:
+        tokens = {who: _token(client, who) for who in PEOPLE}
+        meter = Meter(server_processes(home))
+        seen = [_timed(client, case, tokens[case.who], times) for case in cases]
+        used = meter.document()["cpu_s"]
+    return seen, {name: 1000 * seconds / (times * len(cases)) for name, seconds in used.items()}
 
 
 def _token(client: httpx.Client, who: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops.bench.figures import median, percentile, slope
-from ops.bench.page import markdown, write_page
+from ops.bench.page import markdown, paste, write_page
 from ops.bench.profile import summary
 from ops.bench.result import Plot, Result, Table, Target
 from ops.bench.svg import HEIGHT, WIDTH, line_plot
@@ -77,6 +77,27 @@ def test_a_folder_of_results_becomes_a_page_with_its_plots(tmp_path: Path) -> No
     for part in ("**Costs**", "A note.", "![Cost](flat-held.svg)", "- Something was seen."):
         assert part in page
     ET.parse(tmp_path / "flat-held.svg")  # noqa: S314 - our own
+
+
+def test_figures_go_into_the_places_that_a_page_has_for_them(tmp_path: Path) -> None:
+    """Otherwise somebody would copy them by hand, and old ones would stay beside new ones."""
+    results, page = tmp_path / "results", tmp_path / "performance.md"
+    results.mkdir()
+    plot = Plot("flat-held", "Cost", "held", "ms", {"all": [(1.0, 2.0)]})
+    for name in ("flat", "raw"):
+        document = Result([Table("Costs", ["n"], [[7]])], [plot] if name == "flat" else []).document(name, "short", 1.0)
+        (results / f"{name}.json").write_text(json.dumps(document))
+    page.write_text("Before.\n<!-- bench:flat -->\nold\n<!-- end -->\nAfter.\n")
+    write_page(results)
+    for _ in range(2):
+        assert paste(results, page) == ["flat"]
+    text = page.read_text()
+    assert text.startswith("Before.\n<!-- bench:flat -->\n### flat\n")
+    assert text.endswith("<!-- end -->\nAfter.\n")
+    assert text.count("**Costs**") == 1
+    assert "old" not in text
+    assert "![Cost](figures/flat-held.svg)" in text
+    assert (tmp_path / "figures" / "flat-held.svg").exists()
 
 
 def test_samples_are_summed_up_by_function() -> None:
