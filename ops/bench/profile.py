@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,18 @@ from ops.stack.home import Home
 
 RATE = 200
 _TOP = 25
+#: Where threads stand that have nothing to do; uvloop's polls are seen as the function that runs the loop.
+_WAITS = (
+    "_worker (concurrent/futures/",
+    "ServiceThread._start_thread (",
+    "Worker.execute_from_commandline (",
+    "Runner.run (asyncio/",
+    "_PollLikeSelector.select (",
+    "EpollSelector.select (",
+    "Condition.wait (threading",
+    "serve_forever (socketserver",
+)
+_WRITES = ("StreamWriter.write (asyncio/", "Counted.write (gateway/server/", "_SelectorSocketTransport.write (")
 _QUIET = subprocess.DEVNULL
 
 
@@ -45,8 +57,9 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder, rules_of_the_bench(home):
             found, files = asyncio.run(_profiled(home, arguments, Path(folder)))
             for name, file in files.items():
-                print(f"\n== {name}: {1000 * found['cpu_s'][name] / arguments.n:.3f} ms of CPU per request")
-                print(summary(file.read_text(encoding="utf-8").splitlines()))
+                cpu_ms = 1000 * found["cpu_s"][name] / arguments.n
+                print(f"\n== {name}: {cpu_ms:.3f} ms of CPU per request")
+                print(summary(file.read_text(encoding="utf-8").splitlines(), cpu_ms))
     except StackError as error:
         say(str(error))
         return 3
@@ -82,25 +95,48 @@ def _spy(pid: int, file: Path, seconds: int) -> list[str]:
     return [str(program), "record", "-d", str(seconds), "-r", str(RATE), "-f", "raw", "-o", str(file), "-p", str(pid)]
 
 
-def summary(lines: Iterable[str]) -> str:
-    """The functions with the most samples, on top of the stack (`self`) and anywhere in it; lines in py-spy's raw format."""
-    own: Counter[str] = Counter()
-    anywhere: Counter[str] = Counter()
-    total = 0
+def summary(lines: Iterable[str], cpu_ms: float) -> str:
+    """Where `cpu_ms` went: by part of the code, and by function; lines in py-spy's raw format (`frame;frame;… count`).
+
+    py-spy cannot tell everywhere whether a thread runs. So threads that stand where threads wait are left out, the polls of event
+    loops among them, and what a poll itself costs is shared out among the rest.
+    """
+    parts: Counter[str] = Counter()
+    functions: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.rpartition(" ")
         frames = stack.split(";")
-        total += int(count)
-        own[frames[-1]] += int(count)
-        for frame in set(frames):
-            anywhere[frame] += int(count)
+        if not _waits(frames[-1]):
+            parts[part_of(frames)] += int(count)
+            functions[frames[-1]] += int(count)
+    total = parts.total()
     if not total:
         return "no samples"
-    parts = []
-    for title, found in (("self", own), ("with what it calls", anywhere)):
-        parts.append(f"-- {title}, of {total} samples")
-        parts += [f"{count / total:6.1%}  {frame}" for frame, count in found.most_common(_TOP)]
-    return "\n".join(parts)
+    found = []
+    for title, counted in (("by part of the code", parts), ("by function", functions)):
+        found.append(f"-- {title}, of {total} samples")
+        found += [
+            f"{cpu_ms * count / total:7.3f} ms {count / total:6.1%}  {name}"
+            for name, count in counted.most_common(_TOP)
+        ]
+    return "\n".join(found)
+
+
+def part_of(frames: Sequence[str]) -> str:
+    """The part that a sample counts for: writes to sockets; else the package and module or folder nearest to the top of the stack
+    that is not Python's own."""
+    if any(frames[-1].startswith(name) for name in _WRITES):
+        return "writes to sockets"
+    for frame in reversed(frames):
+        path = frame.rpartition("(")[2].partition(":")[0]
+        names = path.split("/")
+        if path and not path.startswith("<") and names[0].removesuffix(".py") not in sys.stdlib_module_names:
+            return "/".join(names[:2])
+    return "Python itself"
+
+
+def _waits(frame: str) -> bool:
+    return any(frame.startswith(name) for name in _WAITS)
 
 
 if __name__ == "__main__":

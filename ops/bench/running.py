@@ -26,7 +26,9 @@ DISTURBED = 0.05
 #: How long the worker gets to route by new rules, in seconds.
 _IN_FORCE_WITHIN = 15.0
 _TOLD_EVERY = 5.0
+#: Requests before anything is measured; of an experiment in its short form and in its long one.
 WARM_UP = 200
+WARM_UPS = (48, 400)
 
 
 def say(text: str) -> None:

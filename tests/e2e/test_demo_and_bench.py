@@ -74,7 +74,7 @@ def test_the_bench_prints_its_figures_next_to_the_targets(own: stacks.Stack) -> 
 
 def test_experiments_become_a_page_of_tables_and_plots(own: stacks.Stack, tmp_path: Path) -> None:
     """Otherwise the figures of the documentation could not be made again."""
-    arguments = ["worker", "soak", "path", "--home", str(own.home.path), "--commands", "400", "--minutes", "0.08"]
+    arguments = ["worker", "soak", "path", "--home", str(own.home.path), "--commands", "200", "--minutes", "0.05"]
     done = subprocess.run(
         [sys.executable, "-m", "ops.bench.experiments", *arguments, "--out", str(tmp_path)],
         check=False, capture_output=True, text=True, timeout=120,
@@ -122,8 +122,9 @@ def test_lists_are_measured_on_rows_as_the_projector_writes_them(own: stacks.Sta
         found = asyncio.run(lists.on(own.home, 200, 1))
     rows = {row[0]: row for row in found.tables[0].rows}
     assert rows["/requests, newest"][2] == lists.LIMIT
-    assert rows["/approvals/incoming, newest"][2] == 20
-    assert rows["/requests/updates, from the beginning"][2] == 20
+    assert rows["/requests, own, in the middle"][2] >= 10
+    assert rows["/approvals/incoming, in the middle"][2] >= 10
+    assert rows["/approvals/updates, from the beginning"][2] >= 20
 
 
 def test_a_home_without_a_stack_is_said_to_be_none(tmp_path: object) -> None:

@@ -15,7 +15,16 @@ from ops.bench.experiments.worker import standing_still
 from ops.bench.fill import Progress, ask, send
 from ops.bench.load import Load, Measured, closed_loop, open_loop
 from ops.bench.result import Cell, Result, Table, Target
-from ops.bench.running import Meter, bench_stack, disturbed_note, progress_of, say, server_processes, warm_load
+from ops.bench.running import (
+    WARM_UPS,
+    Meter,
+    bench_stack,
+    disturbed_note,
+    progress_of,
+    say,
+    server_processes,
+    warm_load,
+)
 from ops.bench.trace import Call, Reader, table
 from ops.stack.home import Home
 from schemas import topics
@@ -56,7 +65,7 @@ async def _on(home: Home, options: Options) -> Result:
     result = Result()
     summary: list[list[Cell]] = []
     figures: dict[str, Measured] = {}
-    async with warm_load(home, LANES), Progress(home) as progress:
+    async with warm_load(home, LANES, options.pick(*WARM_UPS)), Progress(home) as progress:
         load = Traced(home.endpoints()["gateway"], home.trust)
         await load.open()
         try:

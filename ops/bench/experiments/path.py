@@ -14,7 +14,16 @@ from ops.bench.experiments.options import Options
 from ops.bench.load import Load, closed_loop, open_loop
 from ops.bench.main import CLOSED_P99_MS, LOW_P50_MS, LOW_P99_MS, LOW_RATE, REQUESTS_PER_CPU_SECOND
 from ops.bench.result import Cell, Result, Table, Target
-from ops.bench.running import Meter, bench_stack, disturbed_note, priced, progress_of, server_processes, warm_load
+from ops.bench.running import (
+    WARM_UPS,
+    Meter,
+    bench_stack,
+    disturbed_note,
+    priced,
+    progress_of,
+    server_processes,
+    warm_load,
+)
 from ops.postgres.clients import connect
 from ops.stack.home import Home
 
@@ -70,7 +79,7 @@ def _targets(runs: dict[str, Priced]) -> list[Target]:
 async def _on(home: Home, options: Options) -> tuple[dict[str, Priced], dict[str, tuple[float, float]], Table]:
     roots = server_processes(home)
     count = options.pick(*COUNTS)
-    async with warm_load(home, LANES) as load:
+    async with warm_load(home, LANES, options.pick(*WARM_UPS)) as load:
         before = await _bytes(home)
         closed = await _closed(load, roots, count)
         disk = _disk(before, await _bytes(home), count)
@@ -91,7 +100,7 @@ async def _at_rest(roots: dict[str, int], seconds: float) -> dict[str, tuple[flo
 
 
 async def _closed_on(home: Home, options: Options) -> Priced:
-    async with warm_load(home, LANES) as load:
+    async with warm_load(home, LANES, options.pick(*WARM_UPS)) as load:
         return await _closed(load, server_processes(home), options.pick(*COUNTS))
 
 

@@ -14,7 +14,7 @@ from ops.bench.experiments.options import Options
 from ops.bench.figures import rounded, slope
 from ops.bench.load import Measured, open_loop
 from ops.bench.result import Cell, Plot, Points, Result, Table, Target
-from ops.bench.running import Meter, bench_stack, disturbed_note, progress_of, server_processes, warm_load
+from ops.bench.running import WARM_UPS, Meter, bench_stack, disturbed_note, progress_of, server_processes, warm_load
 from ops.stack.home import Home
 
 #: MB an hour: below it, an hour's growth is within what allocators and caches do.
@@ -42,14 +42,14 @@ def run(options: Options) -> Result:
     rate = options.rate or options.pick(5.0, 20.0)
     every = min(10.0, max(1.0, minutes * 60 / 10))
     with bench_stack(options.home) as home:
-        samples, measured, share = asyncio.run(_on(home, rate, minutes * 60, every))
+        samples, measured, share = asyncio.run(_on(home, rate, minutes * 60, every, options.pick(*WARM_UPS)))
     return _result(samples, measured, rate, minutes, share)
 
 
-async def _on(home: Home, rate: float, seconds: float, every: float) -> tuple[Samples, Measured, float]:
+async def _on(home: Home, rate: float, seconds: float, every: float, warm_up: int) -> tuple[Samples, Measured, float]:
     samples = Samples()
     roots = server_processes(home)
-    async with warm_load(home) as load:
+    async with warm_load(home, count=warm_up) as load:
         meter = Meter(roots)
         sampling = asyncio.create_task(_sample(home, roots, every, samples))
         try:

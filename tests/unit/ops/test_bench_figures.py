@@ -100,14 +100,19 @@ def test_figures_go_into_the_places_that_a_page_has_for_them(tmp_path: Path) -> 
     assert (tmp_path / "figures" / "flat-held.svg").exists()
 
 
-def test_samples_are_summed_up_by_function() -> None:
-    """Otherwise a profile would name the wrong function as the dearest."""
-    text = summary(
-        ["main (a.py:1);work (b.py:2) 30", "main (a.py:1);work (b.py:2);work (b.py:2) 10", "main (a.py:1) 60"]
-    )
-    own, anywhere = text.split("-- with what it calls")
-    assert " 60.0%  main (a.py:1)" in own
-    assert " 40.0%  work (b.py:2)" in own
-    assert "100.0%  main (a.py:1)" in anywhere
-    assert " 40.0%  work (b.py:2)" in anywhere
-    assert summary([]) == "no samples"
+def test_samples_are_summed_up_by_part_and_function() -> None:
+    """Otherwise a profile would name the wrong part as the dearest, or say that waiting is."""
+    loop = "run (agents/worker.py:1)"
+    lines = [
+        f"{loop};append (aiokafka/producer/batch.py:2);digest (hmac.py:198) 30",
+        f"{loop};append (aiokafka/producer/batch.py:2) 10",
+        f"{loop};send (aiokafka/conn.py:5);StreamWriter.write (asyncio/streams.py:343) 60",
+        "run (threading.py:1);_worker (concurrent/futures/thread.py:81) 900",
+        "_run_code (<frozen runpy>:88) 0",
+    ]
+    parts, functions = summary(lines, 2.0).split("-- by function")
+    assert "  0.800 ms  40.0%  aiokafka/producer" in parts
+    assert "  1.200 ms  60.0%  writes to sockets" in parts
+    assert "  0.600 ms  30.0%  digest (hmac.py:198)" in functions
+    assert "_worker" not in functions
+    assert summary([], 1.0) == "no samples"
