@@ -12,6 +12,7 @@ from typing import Any
 
 from ops.bench.experiments.options import Options
 from ops.bench.experiments.worker import standing_still
+from ops.bench.figures import rounded
 from ops.bench.fill import Progress, ask, send
 from ops.bench.load import Load, Measured, closed_loop, open_loop
 from ops.bench.result import Cell, Result, Table, Target
@@ -25,6 +26,7 @@ from ops.bench.running import (
     server_processes,
     warm_load,
 )
+from ops.bench.scraped import mean_between, scrape
 from ops.bench.trace import Call, Reader, table
 from ops.stack.home import Home
 from schemas import topics
@@ -74,20 +76,25 @@ async def _on(home: Home, options: Options) -> Result:
                 reader, meter = Reader(home.kafka), Meter(server_processes(home))
                 await reader.mark()
                 load.calls.clear()
+                batches = await scrape(home, "worker")
                 measured = figures[name] = await situation()
+                together = _batches(batches, await scrape(home, "worker"))
                 share = meter.document()["other_share"]
                 rows, traced = table(load.calls, await reader.read())
                 title = f"{name[0].upper()}{name[1:]}: {traced} of {len(load.calls)} POSTs traced"
                 result.tables.append(Table(title, ["stage", "mean ms", "p50 ms", "p99 ms"], rows))
                 shown = measured.document()
-                summary.append([name, shown["commands"], shown["p50_ms"], shown["p99_ms"], shown["errors"]])
+                summary.append([name, shown["commands"], shown["p50_ms"], shown["p99_ms"], shown["errors"], *together])
                 result.notes += disturbed_note({name: share})
                 if measured.first_error:
                     result.notes.append(f"An error {name}: {measured.first_error}")
         finally:
             await load.close()
-    columns = ["situation", "commands", "p50 ms", "p99 ms", "errors"]
-    note = "From when a command was due to when it was answered."
+    columns = ["situation", "commands", "p50 ms", "p99 ms", "errors", "records a batch", "ms a batch"]
+    note = (
+        "From when a command was due to when it was answered. A batch is the worker's, of one partition: from deciding to the last "
+        "acknowledgement."
+    )
     result.tables.insert(0, Table("Latency of a command", columns, summary, note))
     low, closed = figures["at 10/s"].document(), figures["at C=32"].document()
     result.targets += [
@@ -96,6 +103,13 @@ async def _on(home: Home, options: Options) -> Result:
         Target("p99 ms at C=32", closed["p99_ms"], CLOSED_P99_MS),
     ]
     return result
+
+
+def _batches(before: dict[str, float], after: dict[str, float]) -> list[Cell]:
+    """Of the worker's batches meanwhile: records, ms."""
+    records = mean_between(before, after, "athena_worker_batch_records")
+    seconds = mean_between(before, after, "athena_worker_batch_seconds")
+    return [rounded(records), rounded(None if seconds is None else 1000 * seconds)]
 
 
 def _situations(home: Home, load: Traced, progress: Progress, seconds: float, options: Options) -> dict[str, Situation]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from dataclasses import dataclass, field
-
-import httpx
 
 from ops.bench.cost import memory_mb
 from ops.bench.experiments.options import Options
@@ -15,16 +12,13 @@ from ops.bench.figures import rounded, slope
 from ops.bench.load import Measured, open_loop
 from ops.bench.result import Cell, Plot, Points, Result, Table, Target
 from ops.bench.running import WARM_UPS, Meter, bench_stack, disturbed_note, progress_of, server_processes, warm_load
+from ops.bench.scraped import scrape
 from ops.stack.home import Home
 
 #: MB an hour: below it, an hour's growth is within what allocators and caches do.
 GROWTH_MB = 10.0
 #: Of the samples, the first of which are not looked at for growth.
 WARM_SHARE = 0.25
-_LAG = {
-    process: re.compile(rf"^athena_{process}_lag_records\{{[^}}]*\}} (\S+)", re.M)
-    for process in ("worker", "projector")
-}
 
 
 @dataclass(slots=True)
@@ -68,20 +62,18 @@ async def _sample(home: Home, roots: dict[str, int], every: float, samples: Samp
     began = time.monotonic()
     due = began
     meter = Meter(roots)
-    async with httpx.AsyncClient(timeout=5) as client:
-        while True:
-            due += every
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            at = round(time.monotonic() - began, 1)
-            cost, meter = meter.document(), Meter(roots)
-            for name, used in cost["cpu_s"].items():
-                samples.cpu.setdefault(name, []).append((at, round(1000 * used / cost["seconds"], 1)))
-            for name, megabytes in (await asyncio.to_thread(memory_mb, roots)).items():
-                samples.memory.setdefault(name, []).append((at, megabytes))
-            for process, pattern in _LAG.items():
-                text = (await client.get(home.metrics(process))).text
-                lag = sum(float(found) for found in pattern.findall(text))
-                samples.lag.setdefault(process, []).append((at, lag))
+    while True:
+        due += every
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        at = round(time.monotonic() - began, 1)
+        cost, meter = meter.document(), Meter(roots)
+        for name, used in cost["cpu_s"].items():
+            samples.cpu.setdefault(name, []).append((at, round(1000 * used / cost["seconds"], 1)))
+        for name, megabytes in (await asyncio.to_thread(memory_mb, roots)).items():
+            samples.memory.setdefault(name, []).append((at, megabytes))
+        for process in ("worker", "projector"):
+            told = await scrape(home, process)
+            samples.lag.setdefault(process, []).append((at, told.get(f"athena_{process}_lag_records", 0.0)))
 
 
 def _result(samples: Samples, measured: Measured, rate: float, minutes: float, share: float) -> Result:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ops.bench.plans import read
+from ops.bench.scraped import mean_between
+from ops.bench.scraped import read as read_metrics
 from ops.bench.trace import STAGES, Call, Seen, table
 
 
@@ -51,3 +53,12 @@ def test_each_stage_is_the_time_between_two_moments() -> None:
     assert traced == 1
     assert [row[0] for row in rows[:-1]] == list(STAGES)
     assert [row[1] for row in rows] == [1, 2, 3, 4, 5, 6, 21]
+
+
+def test_metrics_are_summed_over_their_labels() -> None:
+    """Otherwise the lag of one partition would stand for that of all, and a batch's mean would count its buckets."""
+    text = '# HELP lag x\n# TYPE lag gauge\nlag{p="0"} 3.0\nlag{p="1"} 4.0\nup 1.0\n'
+    assert read_metrics(text) == {"lag": 7.0, "up": 1.0}
+    before = read_metrics('s_bucket{le="1"} 9.0\ns_count 2.0\ns_sum 10.0\n')
+    assert mean_between(before, {"s_count": 4.0, "s_sum": 16.0}, "s") == 3.0
+    assert mean_between(before, before, "s") is None
