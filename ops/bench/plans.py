@@ -59,7 +59,11 @@ def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 class Explaining:
-    """Stands in for `gateway.sql.database.Database`: answers as it does, and keeps the plan of the last statement."""
+    """Stands in for `gateway.sql.database.Database`: answers as it does, and keeps the plan of the last statement.
+
+    A prepared statement is planned for its values at first, and may be planned once for all of them later: both are tried, and the
+    one that looks at more rows is kept.
+    """
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
@@ -67,11 +71,29 @@ class Explaining:
 
     async def rows(self, statement: str, *values: Any) -> list[Any]:
         """As the original."""
-        explained = await self._connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)
-        self.last = read(json.loads(explained)[0])
+        explained = [await self._connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)]
+        async with self._connection.transaction():
+            await self._connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            await self._connection.execute(f"PREPARE bench AS {statement}")
+            given = f"({', '.join(map(literal, values))})" if values else ""
+            explained.append(await self._connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE bench{given}"))
+            await self._connection.execute("DEALLOCATE bench")
+        self.last = max(
+            (read(json.loads(one)[0]) for one in explained), key=lambda plan: (len(plan.whole), plan.touched)
+        )
         return list(await self._connection.fetch(statement, *values))
 
     async def row(self, statement: str, *values: Any) -> Any:
         """As the original."""
         found = await self.rows(statement, *values)
         return found[0] if found else None
+
+
+def literal(value: Any) -> str:
+    """A value as SQL text, for a parameter of any type."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, list | tuple):
+        inner = ",".join('"' + str(one).replace("\\", "\\\\").replace('"', '\\"') + '"' for one in value)
+        return literal("{" + inner + "}")
+    return "'" + str(value).replace("'", "''") + "'"

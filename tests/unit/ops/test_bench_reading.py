@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ops.bench.plans import read
+from ops.bench.plans import literal, read
 from ops.bench.scraped import mean_between
 from ops.bench.scraped import read as read_metrics
 from ops.bench.trace import STAGES, Call, Seen, table
@@ -42,6 +42,13 @@ def test_a_table_that_is_read_whole_is_none() -> None:
     plan = read(explained(whole))
     assert not plan.is_index_walk(51, plan)
     assert plan.whole == ("requests",)
+
+
+def test_values_become_literals_of_any_type() -> None:
+    """Otherwise a statement would be planned for another question than the gateway asks."""
+    assert [literal(value) for value in (None, "it's", 5, True, ["a", 'b"c'], [])] == [
+        "NULL", "'it''s'", "'5'", "'True'", """'{"a","b\\"c"}'""", "'{}'",
+    ]  # fmt: skip
 
 
 def test_each_stage_is_the_time_between_two_moments() -> None:
