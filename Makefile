@@ -4,12 +4,12 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup run test tlstest torture check format demo bench lock clean
+.PHONY: help setup run test tlstest torture check format demo bench bench-check lock clean
 
 MINUTES ?= 30
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 setup: ## install what is missing; quick when nothing is
 	@ops/stack/setup.sh
@@ -47,8 +47,11 @@ format: setup ## format, and mend what lint can mend
 demo: setup ## drive a story through HTTP against a fresh stack
 	$(BIN)/python -m ops.demo
 
-bench: setup ## measure the whole path over HTTP
-	$(BIN)/athena bench
+bench: setup ## measure into build/bench: tables and plots; NAMES="path worker" some of it, LONG=1 for hours
+	$(BIN)/python -m ops.bench.experiments $(if $(LONG),--long) $(NAMES)
+
+bench-check: setup ## whether a request costs more CPU than it did, over what a bare server costs beside it
+	$(BIN)/python -m ops.bench.check
 
 lock: setup ## pin the Python packages anew (needs uv on PATH)
 	echo 'setuptools>=75' | uv pip compile pyproject.toml - --extra dev --universal --python-version 3.11 \

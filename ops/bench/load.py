@@ -10,10 +10,11 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import aiohttp
 
+from ops.bench.figures import percentile
 from ops.bench.rules_file import CATEGORIES
 
 PASSWORD = "athena-demo-2026"  # noqa: S105 - the public demo's
@@ -55,14 +56,6 @@ class Measured:
         }
 
 
-def percentile(values: list[float], percent: float) -> float | None:
-    """Nearest rank; None of nothing."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    return round(ordered[min(len(ordered) - 1, int(percent / 100 * len(ordered)))], 2)
-
-
 class Load:
     """One load generator on one gateway."""
 
@@ -102,6 +95,10 @@ class Load:
             await self._sign_in()
 
     async def _post(self, login: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return (await self._command(login, path, body))[0]
+
+    async def _command(self, login: str, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        """The request as answered, and the command's id."""
         assert self._session is not None
         headers = {"Authorization": f"Bearer {self._tokens[login]}", "Idempotency-Key": str(uuid.uuid4())}
         async with self._session.post(self._base + path, json=body, headers=headers) as answer:
@@ -109,7 +106,7 @@ class Load:
             if answer.status not in (200, 201):
                 raise RuntimeError(f"HTTP {answer.status} to {path}: {(await answer.text())[:200]}")
             found: dict[str, Any] = await answer.json()
-            return found
+            return found, answer.headers["Command-Id"]
 
     async def visible(self, request_id: str, version: int) -> None:
         """Return once the read side has the request at that version."""
@@ -171,8 +168,15 @@ async def _one(work: Work, number: int, due: float, measured: Measured) -> None:
         measured.first_error = measured.first_error or f"{type(error).__name__}: {error}"[:300]
 
 
+class ReadSide(Protocol):
+    """What a loop waits for at its end."""
+
+    async def read_side(self, measured: Measured, sample: int) -> None:
+        """Return once the newest `sample` requests can be read."""
+
+
 async def closed_loop(
-    load: Load, work: Work, first: int, count: int, lanes: int, progress: Callable[[int, int], None]
+    load: ReadSide, work: Work, first: int, count: int, lanes: int, progress: Callable[[int, int], None]
 ) -> Measured:
     """`lanes` people at once, each with the next request as soon as the last one is done, until the read side has all."""
     measured = Measured()
@@ -191,7 +195,7 @@ async def closed_loop(
 
 
 async def open_loop(
-    load: Load, work: Work, first: int, rate: float, seconds: float, progress: Callable[[int, int], None]
+    load: ReadSide, work: Work, first: int, rate: float, seconds: float, progress: Callable[[int, int], None]
 ) -> Measured:
     """`rate` requests a second whatever happens; a command's time counts from when it was due."""
     measured = Measured()

@@ -6,37 +6,28 @@ import argparse
 import asyncio
 import json
 import os
-import platform
-import sys
-import tempfile
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-from ops.bench.cost import cpu_seconds, machine_seconds, memory_mb, own_seconds
-from ops.bench.load import Load, Measured, closed_loop, open_loop
-from ops.bench.rules_file import rules_text
+from ops.bench.cost import memory_mb
+from ops.bench.load import closed_loop, open_loop
+from ops.bench.result import machine
+from ops.bench.running import DISTURBED, WARM_UP, bench_stack, priced, progress_of, say, server_processes, warm_load
 from ops.stack.errors import StackError
 from ops.stack.home import Home
-from ops.temporary_stack import athena, stack
 
 OK, WRONG, UNREACHABLE = 0, 1, 3
-#: Targets of the first step.
-REQUESTS_PER_CPU_SECOND, LOW_P50_MS, LOW_P99_MS = 60.0, 20.0, 100.0
+#: Issue 7: at least 200, aim 290; C=32 is the closed loop's default.
+REQUESTS_PER_CPU_SECOND, LOW_P50_MS, LOW_P99_MS, CLOSED_P99_MS = 200.0, 8.0, 30.0, 150.0
 LOW_RATE = 10.0
-#: Beyond this share of the machine taken by others the figures count as disturbed.
-DISTURBED = 0.05
 
 
 def main() -> int:
     """Exit code 0 measured, 1 something failed under load, 3 no stack. Targets missed are figures, not failures."""
     arguments = _arguments()
     try:
-        with stack(arguments.home, say, ATHENA_RATE_LIMITS="off") as home, _rules_of_the_bench(home):
+        with bench_stack(arguments.home) as home:
             found = asyncio.run(measure(home, arguments))
     except (StackError, httpx.HTTPError, ProcessLookupError) as error:
         say(str(error))
@@ -57,109 +48,23 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def say(text: str) -> None:
-    """A line of progress."""
-    print(f"bench: {text}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _progress(what: str) -> Callable[[int, int], None]:
-    told = [time.monotonic()]
-
-    def progress(done: int, of: int) -> None:
-        if time.monotonic() - told[0] > 5:
-            told[0] = time.monotonic()
-            say(f"{what}: {done}/{of}")
-
-    return progress
-
-
-@contextmanager
-def _rules_of_the_bench(home: Home) -> Any:
-    """Publish the bench's rules file; what was in force before is published again at the end."""
-    before = _rules_in_force(home)
-    _push(home, rules_text(), "athena bench")
-    try:
-        yield
-    finally:
-        if before != rules_text():
-            _push(home, before, "as it was before athena bench")
-
-
-def _rules_in_force(home: Home) -> str:
-    base = f"{home.endpoints()['gateway']}/api/v1"
-    with httpx.Client(timeout=30, verify=home.trust) as client:
-        login = {"email": "admin@athena.test", "password": "athena-demo-2026"}
-        token = client.post(f"{base}/auth/login", json=login).raise_for_status().json()["access_token"]
-        answer = client.get(f"{base}/rules", headers={"Authorization": f"Bearer {token}"}).raise_for_status()
-        return str(answer.json()["yaml"])
-
-
-def _push(home: Home, text: str, comment: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "rules.yaml"
-        file.write_text(text, encoding="utf-8")
-        done = athena(home, "rules", "push", str(file), "--comment", comment)
-    if done.returncode != 0:
-        raise StackError(f"the rules file was not published: {done.stderr.strip() or done.stdout.strip()}")
-
-
 async def measure(home: Home, arguments: argparse.Namespace) -> dict[str, Any]:
     """Warm up, then closed and open loop of the whole path, then of submissions alone."""
-    endpoints = home.endpoints()
-    roots: dict[str, int] = {name: pid for name, pid in endpoints["pids"].items() if isinstance(pid, int)}
-    roots |= {f"worker-{index}": pid for index, pid in enumerate(endpoints["pids"].get("workers", [])[1:], start=1)}
-    load = Load(endpoints["gateway"], home.trust)
-    await load.open()
+    roots = server_processes(home)
     count, lanes = arguments.n, arguments.c
-    try:
-        say(f"warming up {endpoints['gateway']}")
-        await _await_rules(load)
-        warm = await closed_loop(load, load.whole, 0, min(200, count), lanes, _progress("warm-up"))
-        if warm.errors:
-            raise StackError(f"the warm-up had {warm.errors} errors, the first: {warm.first_error}")
+    say(f"warming up {home.gateway}")
+    async with warm_load(home, lanes, min(WARM_UP, count)) as load:
         sections: dict[str, dict[str, Any]] = {}
-        for name, work, closed_count in (("approve3", load.whole, count), ("submit", load.alone, count)):
-            say(f"{name}: closed loop, {closed_count} requests, {lanes} at once")
-            closed = closed_loop(load, work, 10_000_000, closed_count, lanes, _progress(name))
-            low = open_loop(
-                load, work, 20_000_000, LOW_RATE, arguments.low_seconds, _progress(f"{name} at {LOW_RATE:.0f}/s")
-            )
-            sections[name] = {"closed": await _priced(closed, roots)}
-            say(f"{name}: open loop, {LOW_RATE:.0f}/s for {arguments.low_seconds:.0f} s")
-            sections[name]["open"] = await _priced(low, roots)
+        for name, work in (("approve3", load.whole), ("submit", load.alone)):
+            say(f"{name}: closed loop, {count} requests, {lanes} at once")
+            closed = closed_loop(load, work, 10_000_000, count, lanes, progress_of(name))
+            sections[name] = {"closed": await priced(closed, roots)}
+            seconds, told = arguments.low_seconds, progress_of(f"{name} at {LOW_RATE:.0f}/s")
+            say(f"{name}: open loop, {LOW_RATE:.0f}/s for {seconds:.0f} s")
+            low = open_loop(load, work, 20_000_000, LOW_RATE, seconds, told)
+            sections[name]["open"] = await priced(low, roots)
         memory = await asyncio.to_thread(memory_mb, roots)
-    finally:
-        await load.close()
     return _report(sections, memory, arguments)
-
-
-async def _await_rules(load: Load) -> None:
-    """The worker applies new rules within a moment: the first request that needs three levels tells."""
-    deadline = time.monotonic() + 15
-    while True:
-        request = await load.submit(0)
-        if len(request["route"]["levels"]) == 3:
-            return
-        if time.monotonic() > deadline:
-            raise StackError(f"the bench's rules are not in force: a request went by {request['route']['rule_id']}")
-        await asyncio.sleep(0.2)
-
-
-async def _priced(run: Awaitable[Measured], roots: Mapping[str, int]) -> dict[str, Any]:
-    """Run, and add what it cost: CPU seconds of each server process over the same span."""
-    before = (cpu_seconds(roots), own_seconds(), machine_seconds())
-    measured = await run
-    after = (cpu_seconds(roots), own_seconds(), machine_seconds())
-    split = {name: round(after[0][name] - before[0][name], 2) for name in roots}
-    server, client = sum(split.values()), after[1] - before[1]
-    others = max(0.0, after[2] - before[2] - server - client)
-    cores = os.cpu_count() or 1
-    return measured.document() | {
-        "completed_per_cpu_s": round(measured.completed / server, 2) if server else None,
-        "cpu_s": split,
-        "client_cpu_s": round(client, 2),
-        "other_share": round(others / measured.seconds / cores, 3),
-    }
 
 
 def _report(
@@ -168,7 +73,7 @@ def _report(
     closed, low = sections["approve3"]["closed"], sections["approve3"]["open"]
     runs = [run for section in sections.values() for run in section.values()]
     return {
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
+        "machine": machine(),
         "n": arguments.n,
         "c": arguments.c,
         "targets": {
@@ -177,6 +82,7 @@ def _report(
             ),
             "p50 ms per command at 10/s": _target(low["p50_ms"], LOW_P50_MS, at_least=False),
             "p99 ms per command at 10/s": _target(low["p99_ms"], LOW_P99_MS, at_least=False),
+            "p99 ms per command in the closed loop": _target(closed["p99_ms"], CLOSED_P99_MS, at_least=False),
         },
         **sections,
         "memory_mb": memory | {"sum": round(sum(memory.values()), 1)},

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ops.bench.experiments import latency, lists
+from ops.bench.load import Measured
+from ops.bench.running import rules_of_the_bench
+from ops.bench.trace import Reader, table
 from tests import stack as stacks
 
 pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
@@ -62,6 +70,61 @@ def test_the_bench_prints_its_figures_next_to_the_targets(own: stacks.Stack) -> 
     assert found["approve3"]["closed"]["completed_per_cpu_s"] > 1
     assert {"kafka", "postgres", "gateway", "worker", "projector", "sum"} <= set(found["memory_mb"])
     assert all(found["memory_mb"].values())
+
+
+def test_experiments_become_a_page_of_tables_and_plots(own: stacks.Stack, tmp_path: Path) -> None:
+    """Otherwise the figures of the documentation could not be made again."""
+    arguments = ["worker", "soak", "path", "--home", str(own.home.path), "--commands", "200", "--minutes", "0.05"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.bench.experiments", *arguments, "--out", str(tmp_path)],
+        check=False, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "tables.md").read_text()
+    for part in (
+        "### worker",
+        "### soak",
+        "### path",
+        "commands/s",
+        "growth MB/h",
+        "| Kafka: athena.audit |",
+        "0 errors",
+    ):
+        assert part in page, f"the page does not show {part}"
+    assert (tmp_path / "soak-memory.svg").read_text().startswith("<svg")
+    costs = json.loads((tmp_path / "path.json").read_text())["tables"][0]["rows"]
+    assert {"kafka", "postgres", "gateway", "worker", "projector"} <= {row[0] for row in costs}
+
+
+def test_a_post_is_traced_through_every_process(own: stacks.Stack) -> None:
+    """Otherwise nobody would know where its milliseconds go."""
+
+    async def traced() -> tuple[list[list[Any]], int]:
+        load, reader = latency.Traced(own.gateway, own.home.trust), Reader(own.kafka)
+        await load.open()
+        try:
+            await reader.mark()
+            await load.alone(1, time.perf_counter(), Measured())
+            return table(load.calls, await reader.read())
+        finally:
+            await load.close()
+
+    rows, count = asyncio.run(traced())
+    assert count == 1
+    stages = [row[1] for row in rows[:-1]]
+    assert all(stage >= 0 for stage in stages)
+    assert sum(stages) == rows[-1][1] > 0
+
+
+def test_lists_are_measured_on_rows_as_the_projector_writes_them(own: stacks.Stack) -> None:
+    """Otherwise the figures of long lists would be of rows that no list has. Last: the read side is ahead of the log then."""
+    with rules_of_the_bench(own.home):
+        found = asyncio.run(lists.on(own.home, 200, 1))
+    rows = {row[0]: row for row in found.tables[0].rows}
+    assert rows["/requests, newest"][2] == lists.LIMIT
+    assert rows["/requests, own, in the middle"][2] >= 10
+    assert rows["/approvals/incoming, in the middle"][2] >= 10
+    assert rows["/approvals/updates, from the beginning"][2] >= 20
 
 
 def test_a_home_without_a_stack_is_said_to_be_none(tmp_path: object) -> None:

@@ -1,0 +1,1 @@
+"""What costs are compared with: servers that do the least that could be called the same work."""
