@@ -126,16 +126,17 @@ async def outcome_of(waiter: Waiter, offset: int, seconds: float) -> Outcome | N
 
     Another record of this command may ask for something else under its id, or fail: ours will have an outcome of its own.
     """
+    # As `asyncio.timeout`, at a fifth of its cost: when the time is up the waiter hears that there is nothing to wait for.
+    timer = asyncio.get_running_loop().call_later(seconds, waiter.hear, None)
     try:
-        async with asyncio.timeout(seconds):
-            while True:
-                heard = await waiter.next()
-                if heard is None:
-                    return None
-                if heard.answers in (offset, None):
-                    return heard.outcome
-    except TimeoutError:
-        return None
+        while True:
+            heard = await waiter.next()
+            if heard is None:
+                return None
+            if heard.answers in (offset, None):
+                return heard.outcome
+    finally:
+        timer.cancel()
 
 
 async def promise(call: Call, caller: Caller, done: Exchange) -> Answer:

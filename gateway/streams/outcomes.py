@@ -1,4 +1,7 @@
-"""Follows `athena.outcomes` from its end, and hands each outcome to the POSTs that wait for it."""
+"""Follows `athena.outcomes` from its end, and hands each outcome to the POSTs that wait for it.
+
+Under load the next fetch waits a little, so that one brings the outcomes of many commands.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from gateway import metrics
+from gateway.streams.pace import Pace
 from ops.kafka_clients import Kafka
 from schemas import topics
 from schemas.envelope import header
@@ -73,6 +77,7 @@ class Outcomes:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._expected = 0
+        self._pace = Pace()
         metrics.WAITERS.set_function(lambda: self._expected)
 
     @property
@@ -158,9 +163,11 @@ class Outcomes:
             try:
                 if self._consumer is None:
                     self._consumer = await self._connect()
-                for partition, records in (await self._consumer.getmany(timeout_ms=1000)).items():
+                found = await self._consumer.getmany(timeout_ms=1000)
+                for partition, records in found.items():
                     self._resolve(records)
                     self._positions[partition] = records[-1].offset + 1
+                await self._rest(sum(map(len, found.values())))
             except (KafkaError, OSError, TimeoutError) as error:
                 log.warning("outcomes cannot be read; connecting again", error=f"{type(error).__name__}: {error}"[:300])
                 await self._disconnect()
@@ -170,6 +177,16 @@ class Outcomes:
                 log.exception("outcomes cannot be read; connecting again")
                 await self._disconnect()
                 await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _rest(self, records: int) -> None:
+        """Wait under load after a poll that brought so many records; nothing is fetched meanwhile."""
+        loop = asyncio.get_running_loop()
+        self._pace.moved(records, loop.time())
+        wait = self._pace.wait(loop.time())
+        if wait > 0:
+            self._consumer.pause(*self._assignment)
+            await asyncio.sleep(wait)
+            self._consumer.resume(*self._assignment)
 
     def _resolve(self, records: Iterable[Any]) -> None:
         waiting = self._waiting

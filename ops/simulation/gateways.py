@@ -133,6 +133,12 @@ class SimulatedConsumer:
                     self._delivered[subject, int(answers)] = self._broker.clock.now
         return {one: rows for one, rows in found.items() if rows}
 
+    def pause(self, *_: Any) -> None:
+        """Nothing comes before the next `getmany` anyway."""
+
+    def resume(self, *_: Any) -> None:
+        """See `pause`."""
+
     def wake(self) -> None:
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import orjson
+from aiokafka import TopicPartition
 
 from gateway.streams import outcomes
 from gateway.streams.exchange import outcome_of
 from gateway.streams.outcomes import Outcome, Outcomes, Waiter
 from ops.kafka_clients import Kafka
+from schemas import topics
 from schemas.outcomes import answering
 
 
@@ -17,6 +19,7 @@ class Arrived:
     def __init__(self, command_id: str, value: bytes) -> None:
         self.headers = [("ce_subject", command_id.encode())]
         self.value = value
+        self.offset = 0
 
 
 async def _soon(waiter: Waiter) -> Outcome | None:
@@ -113,3 +116,62 @@ def test_an_outcome_of_the_first_release_answers_all_who_wait() -> None:
     """While gateways are replaced before the workers, every POST would run into its time-out."""
     found = _answered(7, [Arrived("one", orjson.dumps({"command_id": "one", "offset": 3}))])
     assert found is not None and found["offset"] == 3
+
+
+class Consumer:
+    """An outcome is written `every` so many seconds; each poll brings all there are, once there is one. Notes what is asked."""
+
+    def __init__(self, every: float) -> None:
+        self.every = every
+        self.read = asyncio.get_running_loop().time()
+        self.asked: list[str] = []
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def assign(self, _: object) -> None: ...
+
+    def seek(self, *_: object) -> None: ...
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def getmany(self, timeout_ms: int) -> dict[TopicPartition, list[Arrived]]:
+        self.asked.append("poll")
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self.read + self.every - loop.time())
+        written = int((loop.time() - self.read) / self.every)
+        self.read += written * self.every
+        return {TopicPartition(topics.OUTCOMES, 0): [Arrived("one", b"")] * written}
+
+    def pause(self, *_: TopicPartition) -> None:
+        self.asked.append("pause")
+
+    def resume(self, *_: TopicPartition) -> None:
+        self.asked.append("resume")
+
+
+def _asked(every: float) -> list[str]:
+    async def story() -> list[str]:
+        consumer = Consumer(every)
+        found = Outcomes(Kafka("127.0.0.1:1"), 4, lambda **_: consumer)
+        await found.start()
+        await asyncio.sleep(0.5)
+        await found.stop()
+        return consumer.asked
+
+    return asyncio.run(story())
+
+
+def test_outcomes_that_come_one_by_one_in_a_rush_are_fetched_together() -> None:
+    """A fetch for each would cost gateway and broker more than the outcome."""
+    asked = _asked(0.001)
+    assert asked.count("poll") < 100, "at most one fetch in 10 ms, and not as many as there are outcomes"
+    paused = asked[asked.index("pause") :]
+    assert paused[:6] == ["pause", "resume", "poll"] * 2, "while it waits nothing is fetched"
+
+
+def test_outcomes_that_come_now_and_then_are_fetched_at_once() -> None:
+    """Every single command would be answered later than it could be."""
+    assert set(_asked(0.02)) == {"poll"}

@@ -9,22 +9,31 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import OutOfOrderSequenceNumber, RequestTimedOutError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from gateway.http.problems import Problem
+from gateway.streams import outbox
 from gateway.streams import producer as module
+from gateway.streams.outbox import Outbox
 from gateway.streams.producer import Producer
 from ops.kafka_clients import Kafka
 
 
 class Driver:
-    """Fails each send with `error`; None: never answers."""
+    """Fails each batch with `error`; None: never answers."""
 
     def __init__(self, error: Exception | None) -> None:
         self.error = error
         self.sends = 0
 
-    async def send(self, *_: Any, **__: Any) -> Any:
-        self.sends += 1
+    async def partitions_for(self, _: str) -> set[int]:
+        return {0, 1}
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(module.MAX_BATCH_BYTES, 0)
+
+    async def send_batch(self, batch: BatchBuilder, _: str, *, partition: int) -> Any:
+        self.sends += batch.record_count()
         future = asyncio.get_running_loop().create_future()
         if self.error is not None:
             future.set_exception(self.error)
@@ -37,19 +46,19 @@ def send(producer: Producer) -> Any:
 
 def test_sends_without_an_answer_are_bounded_in_number_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that is away would fill this gateway with calls that wait for it."""
-    monkeypatch.setattr(module, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(outbox, "SEND_SECONDS", 0.2)
     monkeypatch.setattr(module, "MAX_UNDERWAY", 10)
 
     async def story() -> None:
         producer = Producer(Kafka("127.0.0.1:1"))
         driver = Driver(None)
-        producer._producer = driver  # type: ignore[assignment]
+        producer._outbox = Outbox(driver)  # type: ignore[arg-type]
         async with asyncio.timeout(5):
             found = await asyncio.gather(*(send(producer) for _ in range(50)), return_exceptions=True)
         assert {problem.status for problem in found if isinstance(problem, Problem)} == {503}
         assert (len(found), driver.sends, producer._underway) == (50, 10, 0)
         # One that times out may still arrive: no reason for a new producer.
-        assert producer._producer is not None
+        assert producer.ready
 
     asyncio.run(story())
 
@@ -74,13 +83,12 @@ def test_only_an_error_that_it_cannot_survive_makes_a_new_producer(
 
     async def story() -> None:
         producer = Producer(Kafka("127.0.0.1:1"))
-        first = Driver(error)
-        producer._producer = first  # type: ignore[assignment]
+        first = producer._outbox = Outbox(Driver(error))  # type: ignore[arg-type]
         found = await asyncio.gather(*(send(producer) for _ in range(5)), return_exceptions=True)
         assert {getattr(one, "status", None) for one in found} == {503}
         await asyncio.sleep(0.3)
-        assert (producer._producer is first) is not renewed
-        assert producer._producer is not None
+        assert (producer._outbox is first) is not renewed
+        assert producer.ready
         assert len(made) == (3 if renewed else 0)
 
     asyncio.run(story())
@@ -101,7 +109,7 @@ def test_a_producer_that_cannot_flush_is_let_go() -> None:
             # What a producer has that lost its broker: a sender that finds nobody, and a batch.
             producer._sender._sender_task = asyncio.create_task(_without_broker())
             async with asyncio.timeout(20):
-                await module._stop(producer)
+                await module._close(producer)
             assert producer._sender.sender_task.done()
 
     asyncio.run(story())
