@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from gateway.http.call import Call
 from gateway.http.problems import FieldError, Problem, invalid, malformed, unavailable
+from gateway.server import line
 
 MAX_BODY = 1024 * 1024
 #: Of a batch of what was done offline.
@@ -19,6 +21,8 @@ _DRAIN_SECONDS = 5.0
 #: Bytes of bodies that are still arriving, of all calls together.
 MAX_ARRIVING = 256 * 1024 * 1024
 _MAX_ERRORS = 20
+#: A body that came with its head needs no deadline.
+_HERE = contextlib.nullcontext()
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -97,7 +101,7 @@ async def read_bytes(call: Call, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(seconds):
+        async with _HERE if line.has_body(call.receive) else asyncio.timeout(seconds):
             while True:
                 message = await call.receive()
                 if message["type"] != "http.request":

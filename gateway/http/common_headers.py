@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gateway.http.answers import Answer, Stream
 
+#: No Content-Length either (RFC 9110, 8.6).
+NO_BODY = 204
 #: Answers are data for programs: nothing of them may be kept, framed, run, or read by another site.
 COMMON_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
@@ -24,7 +26,7 @@ def headers_of(answer: Answer, correlation_id: str) -> list[tuple[bytes, bytes]]
     headers.extend(answer.headers)
     if isinstance(answer, Stream):
         return [*headers, (b"content-type", answer.media_type)]
-    if answer.status != 204:  # RFC 9110, 8.6: no Content-Length
+    if answer.status != NO_BODY:
         headers.append((b"content-length", str(len(answer.body)).encode()))
     if answer.body:
         headers.append((b"content-type", answer.media_type))

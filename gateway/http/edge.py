@@ -13,12 +13,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway import metrics
 from gateway.http.answers import Answer, Stream
 from gateway.http.call import Call
-from gateway.http.common_headers import headers_of
+from gateway.http.common_headers import NO_BODY, headers_of
 from gateway.http.cors import preflight
 from gateway.http.describe import API
 from gateway.http.paths import Paths
 from gateway.http.problems import Problem, internal, not_found, unavailable
 from gateway.identity.callers import admit
+from gateway.server import line
 
 if TYPE_CHECKING:
     from gateway.services import Services
@@ -110,8 +111,9 @@ class Edge:
             finally:
                 answer.close()
             return
-        await send(start)
-        await send({"type": "http.response.body", "body": answer.body})
+        if answer.status == NO_BODY or not line.answer(send, answer.status, headers, answer.body):
+            await send(start)
+            await send({"type": "http.response.body", "body": answer.body})
 
 
 def _asks_first(call: Call) -> bool:

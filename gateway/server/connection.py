@@ -43,7 +43,9 @@ MAX_WAITING = 64 * 1024
 
 
 class Connection(HttpToolsProtocol):
-    """A connection is in at most one of: its head arrives (until `_head_until`), its body does (until `_body_until`)."""
+    """A connection is in at most one of: its head arrives (until `_head_until`), its body does (until `_body_until`), or it was
+    answered and waits for its next call (until `_idle_until`).
+    """
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Connection(HttpToolsProtocol):
         self._last_words: bytes | None = None
         self._head_until: float | None = None
         self._body_until: float | None = None
+        self._idle_until: float | None = None
         self._counted: Counted | None = None
         self._reader = Reader(door.answer_seconds)
         #: What is being answered; `cycle` is the newest request, which may wait for it.
@@ -113,7 +116,7 @@ class Connection(HttpToolsProtocol):
         self._door.leave(self._address)
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        self._idle_until = None
         if self._deaf:
             return
         self._now = self.loop.time()
@@ -181,9 +184,21 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         if self._last_words is not None and not self.pipeline:
             self._say_last(self._last_words)
-        super().on_response_complete()
+        now = self.loop.time()
+        self._go_on(now)
         if self._body_until is not None:
-            self._body_until = min(self._body_until, self.loop.time() + LINGER_SECONDS)
+            self._body_until = min(self._body_until, now + LINGER_SECONDS)
+
+    def _go_on(self, now: float) -> None:
+        """As uvicorn does after an answer, but that `sweep` ends who stays idle: a timer for each answer would cost more."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle_until = now + self.timeout_keep_alive
 
     # How it ends.
 
@@ -191,6 +206,9 @@ class Connection(HttpToolsProtocol):
         """End it, if the client takes too long. Called now and then."""
         if not self._reads(now):
             self._end("slow-reader")
+            return
+        if self._idle_until is not None and now > self._idle_until:
+            self.transport.close()
             return
         if self._deaf or self.flow.read_paused:
             return

@@ -37,6 +37,7 @@ class Door:
         self.head_seconds = settings.head_seconds
         self.body_seconds = settings.body_seconds
         self.answer_seconds = settings.answer_seconds
+        self.idle_seconds = settings.idle_seconds
         self._proxies = proxies
         self._open = 0
         self._by_address: Counter[str] = Counter()
@@ -51,7 +52,9 @@ class Door:
     @property
     def sweep_seconds(self) -> float:
         """How often connections are looked at, so that none is much longer than it may."""
-        return max(0.05, min(1.0, min(self.head_seconds, self.body_seconds, self.answer_seconds) / 4))
+        return max(
+            0.05, min(1.0, min(self.head_seconds, self.body_seconds, self.answer_seconds, self.idle_seconds) / 4)
+        )
 
     def enter(self, address: str) -> Verdict:
         """Count a new connection; `leave` must follow, whatever the verdict."""

@@ -1,12 +1,62 @@
-"""What an answer that goes on asks of the connection below it. The server's `send` belongs to the call's cycle, which has the
-transport (uvicorn, whose version is pinned); where it is another one, nothing is asked."""
+"""What a call asks of the connection below it. The server's `send` and `receive` belong to the call's cycle, which has the
+transport (uvicorn, whose version is pinned); where they are others, nothing is asked."""
 
 from __future__ import annotations
 
+import re
 import socket
+from collections.abc import Sequence
 from typing import Any
 
-from starlette.types import Send
+from starlette.types import Receive, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+#: As uvicorn has it: what would end a header's line.
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def answer(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+    """Send a whole answer, which has a Content-Length, with one write; False when it must go by `send`.
+
+    uvicorn writes head and body apart, which is two system calls, and looks at each header by itself. It keeps what is not plain:
+    who has gone or does not read, HEAD, and the connection's end by a header.
+
+    Raises:
+        RuntimeError: a header holds what would end its line.
+    """
+    cycle = getattr(send, "__self__", None)
+    if (
+        not isinstance(cycle, RequestResponseCycle)
+        or cycle.disconnected
+        or cycle.response_started
+        or cycle.flow.write_paused
+        or cycle.scope["method"] == "HEAD"
+    ):
+        return False
+    head = [STATUS_LINE[status]]
+    for name, value in (*cycle.default_headers, *headers):
+        if name == b"connection":
+            return False
+        head += (name, b": ", value, b"\r\n")
+    if _CONTROL.search(b"".join([value for _, value in headers])):
+        raise RuntimeError("Invalid HTTP header value.")
+    head.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+    head.append(body)
+    cycle.response_started = True
+    cycle.waiting_for_100_continue = False
+    cycle.transport.write(b"".join(head))
+    cycle.response_complete = True
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
+
+
+def has_body(receive: Receive) -> bool:
+    """Whether all of the call's body is here, so that nobody needs to wait for it."""
+    cycle = getattr(receive, "__self__", None)
+    return isinstance(cycle, RequestResponseCycle) and not cycle.more_body and not cycle.waiting_for_100_continue
 
 
 def abort(send: Send) -> None:
