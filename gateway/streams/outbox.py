@@ -122,6 +122,7 @@ class Outbox:
             raise
         finally:
             timer.cancel()
+            call.queued.clear()  # else each call would be a cycle, for the garbage collector to find
 
     async def close(self) -> None:
         """Send nothing more. What is on its way may still be acknowledged."""
