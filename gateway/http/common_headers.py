@@ -16,13 +16,15 @@ COMMON_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
+_COMMON_NAMES = frozenset(name for name, _ in COMMON_HEADERS)
 
 
 def headers_of(answer: Answer, correlation_id: str) -> list[tuple[bytes, bytes]]:
     """All headers of an answer; its own win over the common ones."""
-    own = {name for name, _ in answer.headers}
-    headers = [(b"x-correlation-id", correlation_id.encode())]
-    headers.extend(common for common in COMMON_HEADERS if common[0] not in own)
+    headers = [(b"x-correlation-id", correlation_id.encode()), *COMMON_HEADERS]
+    own = [name for name, _ in answer.headers]
+    if not _COMMON_NAMES.isdisjoint(own):
+        headers = [header for header in headers if header[0] not in own]
     headers.extend(answer.headers)
     if isinstance(answer, Stream):
         return [*headers, (b"content-type", answer.media_type)]
