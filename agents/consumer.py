@@ -29,19 +29,18 @@ from typing import Any
 
 import structlog
 from aiokafka import TopicPartition
-from faust import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import ConsumerMessage
 
 from agents.continuity import Continuity, Verdict
+from agents.fetching import GatedConsumerThread
 from agents.topology import TABLES
 from ops.pace import Pace
 
 log = structlog.get_logger(__name__)
 
-FETCH_WAIT_MS = 200
 #: Under load polls are so far apart, in seconds: the shards' batches become bigger, and a command waits half of it on average.
-LONGEST_PAUSE_S = 0.008
+LONGEST_PAUSE_S = 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +50,8 @@ class Polled:
     records: Sequence[Any]
 
 
-class PollSchema(Schema):  # type: ignore[misc]
-    """Passes a message of ours through as it is."""
-
-    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
-        return message.key
-
-    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
-        return message.value
-
-
-class PromptConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        return consumer
+class PromptConsumerThread(GatedConsumerThread):
+    fetch_wait_ms = 200
 
 
 class PromptConsumer(driver.Consumer):  # type: ignore[misc]

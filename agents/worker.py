@@ -12,10 +12,11 @@ import rocksdict
 from faust.windows import TumblingWindow
 from prometheus_client import REGISTRY, start_http_server
 
-from agents.consumer import PollSchema, PromptConsumer, PromptTransport
+from agents.consumer import PromptConsumer, PromptTransport
 from agents.exits import bound_shutdown
 from agents.host import ShardHost
 from agents.kafka_cluster import kafka_world
+from agents.polls import PollSchema
 from agents.ports import Incoming
 from agents.recovery import ShardTables
 from agents.reference import CATALOG
@@ -24,6 +25,7 @@ from agents.rocks import CACHE_BYTES, BoundedStore
 from agents.runner import Arrived
 from agents.security import SESSIONS
 from agents.storage_metrics import StorageMetrics
+from ops import garbage
 from ops import logging as logs
 from ops.kafka_clients import Kafka
 from ops.settings import Settings
@@ -182,5 +184,6 @@ def run(settings: Settings) -> None:
     start_http_server(settings.metrics_port, addr=settings.metrics_host)
     app = create(settings)
     REGISTRY.register(StorageMetrics(app.block_cache, app.databases))
+    garbage.settle()
     worker = BoundedWorker(app, loglevel=settings.log_level, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.execute_from_commandline()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 import ssl
@@ -21,6 +20,7 @@ from gateway.app import Gateway, create_app
 from gateway.server.connection import Connection
 from gateway.server.door import Door, Verdict
 from gateway.server.listener import BACKLOG, Listener
+from ops import garbage
 from ops.logging import configure
 from ops.settings import Settings
 from ops.tls.context import server_context
@@ -29,9 +29,6 @@ log = structlog.get_logger(__name__)
 
 #: Calls in progress get this long to end; waiting POSTs are answered 202 a little earlier.
 GRACE_SECONDS = 6
-#: Objects more than at the last look for cycles before the next: as many as the calls of a rush make, which go by themselves.
-#: By Python's own 700 a look would come several times in each batch of outcomes, and take 5 % of the CPU.
-YOUNG_OBJECTS = 20_000
 _RELEASE_SECONDS = 3.0
 _WATCH_SECONDS = 0.5
 
@@ -59,8 +56,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets if self.tls is None else [])
         if self.tls is not None:
             await self._listen(self.tls)
-        gc.freeze()
-        gc.set_threshold(YOUNG_OBJECTS)
+        garbage.settle()
         self._tasks = (
             asyncio.create_task(self._watch(), name="watch"),
             asyncio.create_task(self._sweep(), name="sweep connections"),

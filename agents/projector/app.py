@@ -17,14 +17,16 @@ from faust.types import TP
 from agents.checkpointer.app import Checkpointer, read_key
 from agents.exits import EXIT_STALLED, bound_shutdown
 from agents.exits import end as _end
+from agents.polls import PollSchema
 from agents.projector import metrics
 from agents.projector.arrays import look_for_lists
-from agents.projector.consumer import PollConsumer, PollSchema, PollTransport
+from agents.projector.consumer import PollConsumer, PollTransport
 from agents.projector.ports import Unavailable
 from agents.projector.projector import Projector
 from agents.projector.record import Poison
 from agents.projector.store import MARK_SECONDS, Store
 from agents.watchdog import Place, Watchdog
+from ops import garbage
 from ops import logging as logs
 from ops.secrets.postgres import check_url
 from ops.secrets.process import Secrets
@@ -245,6 +247,7 @@ async def _main(settings: Settings, checkpointer: Checkpointer, secrets: Secrets
         return EXIT_REFUSED
     checkpointer.start()
     app = create(settings, secrets.take("database_url", check_url))
+    garbage.settle()
     watching = asyncio.create_task(secrets.watch(), name="secrets")
     running = [asyncio.create_task(coroutine) for coroutine in (asked.wait(), app.start(), app._crashed.wait())]
     watch = asyncio.create_task(app.watch())

@@ -21,32 +21,27 @@ from typing import Any
 import structlog
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
-from faust import Schema
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
-from agents.projector.fetching import PollConsumerThread
-from agents.projector.pace import Pace
+from agents.fetching import GatedConsumerThread
 from agents.projector.ports import Unavailable
 from agents.projector.reading import Reading, check_bounds
 from agents.projector.record import Poison
+from ops.pace import Pace
 from schemas import topics
 
 log = structlog.get_logger(__name__)
 
 ASK_TIME_OUT = 30.0
-
-
-class PollSchema(Schema):  # type: ignore[misc]
-    """Passes a `Poll` through as it is."""
-
-    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
-        return message.key
-
-    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
-        return message.value
+#: What the wait between polls comes near to as the stream gets busier: what a reader may be behind, half of it on average. A batch
+#: costs about 0.6 ms of CPU here and 1.2 ms in PostgreSQL before its first record, and 0.05 ms and 0.1 ms for each record; several
+#: events of one request in one batch are one write of its rows (measured on two cores).
+LONGEST_WAIT_S = 0.15
+#: A batch this big follows a backlog: no wait.
+BACKLOG = 400
 
 
 class PollConsumer(driver.Consumer):  # type: ignore[misc]
@@ -57,10 +52,10 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
         self.reading = Reading()
         self._written = asyncio.Event()
         self._written.set()
-        self._pace = Pace()
+        self._pace = Pace(LONGEST_WAIT_S, backlog=BACKLOG)
 
-    def _new_consumer_thread(self) -> PollConsumerThread:
-        return PollConsumerThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> GatedConsumerThread:
+        return GatedConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     @property
     def epoch(self) -> int:

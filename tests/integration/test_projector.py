@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agents.projector.pace import LONGEST
+from agents.projector.consumer import LONGEST_WAIT_S as LONGEST
 from tests.integration.projector_rig import Rig, servers, wait_until
 from tests.unit.projector.stories import Chain, Story, reference
 

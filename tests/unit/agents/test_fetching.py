@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agents.projector.fetching import Gate
+from agents.fetching import Gate
 
 
 class Fetcher:

@@ -1,8 +1,8 @@
-"""When the projector's consumer asks the broker: only while a poll waits for records.
+"""When a Faust consumer asks the broker: only while a poll waits for records.
 
 By itself aiokafka 0.14.0 asks again as soon as records were taken. What is there just then stays in memory while the next poll
-waits (`pace`), and this poll brings it, and not what has come meanwhile: readers are a whole wait further behind. Here the question
-waits, too, and one answer brings all of every partition.
+waits (`ops.pace`), and this poll brings it, and not what has come meanwhile: readers are a whole wait further behind. Here the
+question waits, too, and one answer brings all of every partition.
 
 Wraps private surface of aiokafka (`Fetcher._get_actions_per_node`, `_notify`, `_wait_consume_future`) and of faust-streaming 0.15.3
 (`AIOKafkaConsumerThread._fetch_records`, `_create_worker_consumer`): both pinned in pyproject.toml, tested on a real broker.
@@ -15,9 +15,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
-
-#: The broker answers after so long when there is nothing. It answers a connection in order: offset look-ups wait as long.
-FETCH_WAIT_MS = 1_000
 
 
 class Gate:
@@ -44,14 +41,16 @@ class Gate:
         return (fetches if self._open else [], *others)
 
 
-class PollConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class GatedConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's consumer thread with a gate before its fetcher."""
 
+    #: The broker answers after so long when there is nothing. It answers a connection in order: offset look-ups wait as long.
+    fetch_wait_ms = 1_000
     _gate: Gate | None = None
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        consumer._fetch_max_wait_ms = self.fetch_wait_ms
         return consumer
 
     async def _fetch_records(self, consumer: Any, *args: Any, **limits: Any) -> Any:

@@ -1,12 +1,14 @@
-"""When polls wait for each other."""
+"""When batches wait for each other."""
 
 from __future__ import annotations
 
-from agents.projector.pace import BACKLOG, LONGEST, Pace
+from ops.pace import Pace
+
+LONGEST, BACKLOG = 0.15, 400
 
 
 def paced(size: int, interval: float, polls: int = 100) -> tuple[Pace, float]:
-    pace, now = Pace(), 0.0
+    pace, now = Pace(LONGEST, backlog=BACKLOG), 0.0
     for _ in range(polls):
         now += interval
         pace.delivered(size, now)
