@@ -1,6 +1,6 @@
 """Faust's Kafka consumer: it hands over whole polls, and has three defects mended.
 
-Faust delivers records one by one, at 0.09 ms of CPU each (`notes/platform.md`). Here what one poll brought of a partition is one
+Faust delivers records one by one, at 0.09 ms of CPU each (`notes/platform.md`). Here what one poll brought of a topic is one
 message, whose value is a `Polled`; each of its records is acknowledged by itself, and committed by Faust's own rule.
 
 Faust sets `fetch_max_wait_ms` to 1500, and the broker answers one connection in order: at recovery every offset look-up waited
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,9 +46,9 @@ LONGEST_PAUSE_S = 0.004
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """Records (aiokafka's) of one partition, in order."""
+    """Records (aiokafka's) of one topic by (topic, partition), in order."""
 
-    records: Sequence[Any]
+    records: Mapping[Any, Sequence[Any]]
 
 
 class PromptConsumerThread(GatedConsumerThread):
@@ -90,7 +91,7 @@ class PromptConsumer(driver.Consumer):  # type: ignore[misc]
         return found
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
-        """One message for each partition of which something was fetched; each source partition without a hole."""
+        """One message for each topic of which something was fetched; each source partition without a hole."""
         await asyncio.sleep(self._pace.wait(time.monotonic()))
         records, active = await self._wait_next_records(timeout)
         if self.should_stop or not records:
@@ -100,15 +101,17 @@ class PromptConsumer(driver.Consumer):  # type: ignore[misc]
             await self._seek_back()
             return
         generation = self.app.consumer_generation_id
+        polled: defaultdict[str, dict[Any, Sequence[Any]]] = defaultdict(dict)
         for tp, found in records.items():
+            wanted = active is None or tp in active or tp in self._buffered_partitions
+            if tp.topic in TABLES and wanted and (delivered := await self._in_order(tp, found)):
+                polled[tp.topic][tp] = delivered
+        for by_partition in polled.values():
+            # What is not handed on then comes again: what was committed is sought before the flow goes on.
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
-            if tp.topic not in TABLES or (
-                active is not None and tp not in active and tp not in self._buffered_partitions
-            ):
-                continue
-            if delivered := await self._in_order(tp, found):
-                yield tp, self._message(tp, Polled(delivered), generation)
+            first = next(iter(by_partition))
+            yield first, self._message(first, Polled(by_partition), generation)
 
     async def _seek_back(self) -> None:
         """As Faust does when the flow was stopped while a fetch was under way."""
@@ -135,11 +138,10 @@ class PromptConsumer(driver.Consumer):  # type: ignore[misc]
         return delivered
 
     def _message(self, tp: Any, polled: Polled, generation: int) -> ConsumerMessage:
-        newest = polled.records[-1]
+        newest = polled.records[tp][-1]
         # Faust drops what is below its own reading position, which a record of an earlier assignment may have moved, and takes what
         # it has not seen before the newest record for a hole.
         self._read_offset[tp] = None
-        self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
         return ConsumerMessage(
             tp.topic, tp.partition, newest.offset, newest.timestamp / 1000.0, newest.timestamp_type, (), None, polled,
             None, 0, 0, tp=tp, generation_id=generation,

@@ -151,9 +151,10 @@ def _add_agent(app: WorkerApp, name: str) -> None:
     async def decide(stream: Any) -> None:
         async for event in stream.noack().events():
             message = event.message
-            tp, done = message.tp, app.prompt_consumer.done
-            arrived = [Arrived(_incoming(one), partial(done, tp, one.offset)) for one in message.value.records]
-            await app.host.dispatch((tp.topic, tp.partition), arrived, message.generation_id)
+            done = app.prompt_consumer.done
+            for tp, records in message.value.records.items():
+                arrived = [Arrived(_incoming(one), partial(done, tp, one.offset)) for one in records]
+                await app.host.dispatch((tp.topic, tp.partition), arrived, message.generation_id)
 
     app.agent(channel, name=name, concurrency=1)(decide)
 
