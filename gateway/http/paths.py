@@ -58,12 +58,11 @@ class Paths:
         segments = path.split("/")
         for places, templates in self._templates.get(len(segments), _NONE).items():
             found = templates.get(_without(segments, places))
-            if found is None:
-                continue
-            names, methods = found
-            values = [segments[place] for place in places]
-            if all(values):
-                return methods, dict(zip(names, values, strict=True))
+            if found is not None:
+                names, methods = found
+                values = {name: segments[place] for name, place in zip(names, places, strict=True)}
+                if all(values.values()):
+                    return methods, values
         raise not_found()
 
 

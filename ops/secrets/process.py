@@ -51,9 +51,10 @@ class Secrets:
     async def watch(self) -> None:
         """Look at every source as often as it wants, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for every in {secret.every for secret in self._taken.values()} - {None}:
-                secrets = [secret for secret in self._taken.values() if secret.every == every]
-                group.create_task(watch(secrets, every), name=f"watch secrets every {every:g} s")
+            for every in {secret.every for secret in self._taken.values()}:
+                if every is not None:
+                    secrets = [secret for secret in self._taken.values() if secret.every == every]
+                    group.create_task(watch(secrets, every), name=f"watch secrets every {every:g} s")
 
 
 async def watch(secrets: Sequence[Secret], every: float) -> None:
