@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
@@ -15,6 +14,7 @@ import orjson
 import structlog
 from aiokafka.errors import KafkaError
 
+from gateway import chance
 from gateway.backpressure import Backpressure
 from gateway.directory import Directory
 from gateway.feed.live import Live
@@ -96,7 +96,7 @@ class Services:
         self.backpressure = Backpressure(settings.backpressure_lag)
         self.worker_lag = WorkerLag(kafka, settings.partitions, self.backpressure)
         #: Random hex digits for so many bytes, and the time in ms: what a command needs that is not in the call.
-        self.nonce: Callable[[int], str] = secrets.token_hex
+        self.nonce: Callable[[int], str] = chance.digits
         self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
         self.cursors = Cursors(key)
         known = registration(settings, self.secrets.take("oidc_client_secret", least=0))

@@ -111,7 +111,7 @@ class ReferenceFollower:
             log.exception("reference data can no longer be followed; the process must end", topic=topics.REFERENCE)
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        batches = await consumer.getmany(TP, timeout_ms=200, max_records=1000)
+        batches = await consumer.getmany(TP, timeout_ms=500, max_records=1000)
         position = await consumer.position(TP)
         changed = False
         for record in batches.get(TP, ()):

@@ -133,7 +133,10 @@ class Catalog:
         """For whom this person may vote at that time, sorted: active managers who have named them their delegate. It passes no
         further: their delegators' delegators are not among them.
         """
-        found = {one.delegator_id for one in self.delegations.to(user_id) if one.holds(at_ms)}
+        delegations = self.delegations.to(user_id)
+        if not delegations:
+            return ()
+        found = {one.delegator_id for one in delegations if one.holds(at_ms)}
         return tuple(sorted(person for person in found if self.is_active(person, "manager")))
 
     def delegates_of(self, user_id: str, at_ms: int) -> tuple[str, ...]:

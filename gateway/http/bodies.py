@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -21,8 +20,6 @@ _DRAIN_SECONDS = 5.0
 #: Bytes of bodies that are still arriving, of all calls together.
 MAX_ARRIVING = 256 * 1024 * 1024
 _MAX_ERRORS = 20
-#: A body that came with its head needs no deadline.
-_HERE = contextlib.nullcontext()
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -94,14 +91,23 @@ async def read_bytes(call: Call, limit: int) -> bytes:
     Raises:
         Problem: 413; 400 for one that did not arrive within `ATHENA_BODY_SECONDS`; 503 when too much of others is arriving.
     """
-    seconds = call.services.settings.body_seconds
     declared = call.raw_headers.get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > limit:
         raise await _too_large(call, limit, 0)
+    here = line.body(call.receive)
+    if here is None:
+        return await _arriving(call, limit)
+    if len(here) > limit:
+        raise too_large(limit)
+    return here
+
+
+async def _arriving(call: Call, limit: int) -> bytes:
+    seconds = call.services.settings.body_seconds
     chunks: list[bytes] = []
     size = 0
     try:
-        async with _HERE if line.has_body(call.receive) else asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds):
             while True:
                 message = await call.receive()
                 if message["type"] != "http.request":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 
+from gateway import chance
 from gateway.http.addresses import UNKNOWN, normal
 from gateway.http.problems import Problem, malformed
 
@@ -43,7 +43,7 @@ class Call(Request):
         self.services = services
         self.raw_headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self.raw_headers.get(b"x-correlation-id")
-        self.correlation_id = given.decode() if given and _CORRELATION.fullmatch(given) else str(uuid.uuid4())
+        self.correlation_id = given.decode() if given and _CORRELATION.fullmatch(given) else chance.uuid4()
         trace = self.raw_headers.get(b"traceparent")
         self.traceparent = trace.decode() if trace and _TRACEPARENT.fullmatch(trace) else None
         client: Any = scope.get("client")

@@ -8,14 +8,17 @@ from gateway.http.describe import Endpoint
 from gateway.http.problems import Problem, not_found
 
 Methods = dict[str, Endpoint]
+_NONE: dict[tuple[int, ...], dict[str, tuple[list[str], Methods]]] = {}
 
 
 class Paths:
-    """Static paths in one dictionary; those with parameters by their number of segments."""
+    """Static paths in one dictionary; those with parameters by their number of segments, by which of them are parameters, and by
+    the others.
+    """
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._static: dict[str, Methods] = {}
-        self._templates: dict[int, list[tuple[list[str | None], list[str], Methods]]] = {}
+        self._templates: dict[int, dict[tuple[int, ...], dict[str, tuple[list[str], Methods]]]] = {}
         by_path: dict[str, Methods] = {}
         for endpoint in endpoints:
             by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
@@ -24,9 +27,10 @@ class Paths:
                 self._static[path] = methods
                 continue
             segments = path.split("/")
-            fixed = [None if part.startswith("{") else part for part in segments]
-            names = [part[1:-1] for part in segments if part.startswith("{")]
-            self._templates.setdefault(len(segments), []).append((fixed, names, methods))
+            places = tuple(place for place, part in enumerate(segments) if part.startswith("{"))
+            names = [segments[place][1:-1] for place in places]
+            same_places = self._templates.setdefault(len(segments), {}).setdefault(places, {})
+            same_places[_without(segments, places)] = names, methods
 
     def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
         """The endpoint, and the path's parameters.
@@ -52,13 +56,19 @@ class Paths:
 
     def _match(self, path: str) -> tuple[Methods, dict[str, str]]:
         segments = path.split("/")
-        for fixed, names, methods in self._templates.get(len(segments), ()):
-            values = []
-            for want, got in zip(fixed, segments, strict=True):
-                if want is None and got:
-                    values.append(got)
-                elif want != got:
-                    break
-            else:
-                return methods, dict(zip(names, values, strict=True))
+        for places, templates in self._templates.get(len(segments), _NONE).items():
+            found = templates.get(_without(segments, places))
+            if found is not None:
+                names, methods = found
+                values = {name: segments[place] for name, place in zip(names, places, strict=True)}
+                if all(values.values()):
+                    return methods, values
         raise not_found()
+
+
+def _without(segments: list[str], places: tuple[int, ...]) -> str:
+    """The path with nothing in those places, where a path that matches has something."""
+    left = segments.copy()
+    for place in places:
+        left[place] = ""
+    return "/".join(left)

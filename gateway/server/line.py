@@ -53,10 +53,21 @@ def answer(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body
     return True
 
 
-def has_body(receive: Receive) -> bool:
-    """Whether all of the call's body is here, so that nobody needs to wait for it."""
+def body(receive: Receive) -> bytes | None:
+    """The call's body as `receive` hands it over, when all of it is here and nobody has taken of it. None: `receive` it."""
     cycle = getattr(receive, "__self__", None)
-    return isinstance(cycle, RequestResponseCycle) and not cycle.more_body and not cycle.waiting_for_100_continue
+    if (
+        not isinstance(cycle, RequestResponseCycle)
+        or cycle.more_body
+        or cycle.waiting_for_100_continue
+        or cycle.disconnected
+        or cycle.response_complete
+    ):
+        return None
+    cycle.flow.resume_reading()
+    cycle.message_event.clear()
+    found, cycle.body = cycle.body, bytearray()
+    return bytes(found)
 
 
 def abort(send: Send) -> None:

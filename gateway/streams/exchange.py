@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from gateway import metrics
+from gateway import chance, metrics
 from gateway.http.answers import Answer, json_answer
 from gateway.http.call import Call
 from gateway.http.describe import API
@@ -58,7 +56,7 @@ def command_id_of(call: Call, caller: Caller, path: str, method: str = "POST") -
     """Derived from user, method, path and Idempotency-Key; random without a key. Raises Problem 422 for a bad key."""
     key = call.text_header(b"idempotency-key")
     if key is None:
-        return str(uuid.uuid4())
+        return chance.uuid4()
     if not _KEY.fullmatch(key):
         raise invalid_at("/header/Idempotency-Key", "must be 1 to 128 printable ASCII characters")
     return derived_id("command", caller.id, method, path, key)
@@ -89,11 +87,10 @@ async def exchange(call: Call, caller: Caller, sending: Sending) -> Exchange:
         metrics.UNWAITED.inc()
         seconds = 0.0
     waiter = services.outcomes.expect(command_id)
-    until = asyncio.get_running_loop().time()
     try:
         sent = await services.producer.send(sending.topic, sending.key.encode(), sending.value, record_headers)
         outcome, repeated = None, False
-        until = asyncio.get_running_loop().time() + seconds
+        until = waiter.loop.time() + seconds
         if seconds > 0:
             outcome = await outcome_of(waiter, sent.offset, seconds)
             repeated = outcome is not None and outcome["offset"] != sent.offset
@@ -127,7 +124,7 @@ async def outcome_of(waiter: Waiter, offset: int, seconds: float) -> Outcome | N
     Another record of this command may ask for something else under its id, or fail: ours will have an outcome of its own.
     """
     # As `asyncio.timeout`, at a fifth of its cost: when the time is up the waiter hears that there is nothing to wait for.
-    timer = asyncio.get_running_loop().call_later(seconds, waiter.hear, None)
+    timer = waiter.loop.call_later(seconds, waiter.hear, None)
     try:
         while True:
             heard = await waiter.next()

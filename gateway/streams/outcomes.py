@@ -47,7 +47,9 @@ class Heard:
 class Waiter:
     """The outcomes of one command since `expect`: several, when it was sent more than once. None: this gateway is stopping."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        #: Asked for once for all waiters: Python 3.11 asks the kernel who we are each time.
+        self.loop = loop or asyncio.get_running_loop()
         self._heard: deque[Heard | None] = deque(maxlen=MAX_HEARD)
         self._woken: asyncio.Future[None] | None = None
 
@@ -60,7 +62,7 @@ class Waiter:
     async def next(self) -> Heard | None:
         """The next one, in the order of the log."""
         while not self._heard:
-            self._woken = asyncio.get_running_loop().create_future()
+            self._woken = self.loop.create_future()
             await self._woken
         return self._heard.popleft()
 
@@ -74,6 +76,7 @@ class Outcomes:
         self._positions: dict[TopicPartition, int] = {}
         self._waiting: dict[bytes, list[Waiter]] = {}
         self._consumer: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._expected = 0
@@ -92,7 +95,8 @@ class Outcomes:
 
     def expect(self, command_id: str) -> Waiter:
         """Hears of that command from now on. `forget` it in the end."""
-        waiter = Waiter()
+        waiter = Waiter(self._loop)
+        self._loop = waiter.loop
         if self._closing:
             waiter.hear(None)
         self._waiting.setdefault(command_id.encode(), []).append(waiter)

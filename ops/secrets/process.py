@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Sequence
 
 from pydantic import SecretStr
 
@@ -49,5 +51,15 @@ class Secrets:
     async def watch(self) -> None:
         """Look at every source as often as it wants, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for secret in self._taken.values():
-                group.create_task(secret.watch(), name=f"watch {secret.name}")
+            for every in {secret.every for secret in self._taken.values()}:
+                if every is not None:
+                    secrets = [secret for secret in self._taken.values() if secret.every == every]
+                    group.create_task(watch(secrets, every), name=f"watch secrets every {every:g} s")
+
+
+async def watch(secrets: Sequence[Secret], every: float) -> None:
+    """Look at these as often, until cancelled: on one thread at all, and closely at those that may have changed."""
+    while True:
+        await asyncio.sleep(every * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load
+        changed = await asyncio.to_thread(lambda: [secret for secret in secrets if secret.may_differ()])
+        await asyncio.gather(*(secret.look() for secret in changed))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import Callable
 
@@ -70,13 +69,14 @@ class Secret:
         """Have `take` called with each new text, on the event loop that watches. It must not fail."""
         self._take.append(take)
 
-    async def watch(self) -> None:
-        """Look at the source as often as it wants, until cancelled."""
-        if self._source is None:
-            return
-        while True:
-            await asyncio.sleep(self._source.every * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load
-            await self.look()
+    @property
+    def every(self) -> float | None:
+        """Seconds between two looks at its source; None: it has none."""
+        return None if self._source is None else self._source.every
+
+    def may_differ(self) -> bool:
+        """Whether a look could find a new text. Not for the event loop: it may block as the source does."""
+        return self._source is not None and self._source.may_differ()
 
     async def refetch(self) -> bool:
         """Look out of turn, because something unknown was seen; True when there is a new text.

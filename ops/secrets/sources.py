@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ops.secrets.unreadable import Unreadable
 
-#: Seconds between two looks at a file; a look is one stat.
+#: Seconds between two looks at a file; a look is one stat, of all files of a process at once.
 FILE_SECONDS = 1.0
 MOST_BYTES = 256 * 1024
 #: A file that changes while it is read is read again: so often, and after so many seconds.
@@ -25,6 +25,9 @@ class Source(Protocol):
 
     #: Seconds between two looks.
     every: float
+
+    def may_differ(self) -> bool:
+        """Whether a read could bring something else than the last one, as far as that is known without it. May block as `read`."""
 
     def read(self) -> str | None:
         """The text, without blanks around it; None when it cannot have changed since the last read. Raises Unreadable."""
@@ -56,6 +59,13 @@ class FileSource:
         self._variable = variable
         self._path = path
         self._seen: tuple[int, ...] | None = None
+
+    def may_differ(self) -> bool:
+        """Whether the file is another one, was written to, or could not be read; see `Source`."""
+        try:
+            return _mark(self._path.stat()) != self._seen
+        except OSError:
+            return True
 
     def read(self) -> str | None:
         """The text when the file is another one or was written to; see `Source`. Never half of one that is being written."""

@@ -19,6 +19,13 @@ class Transport:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.closed = False
+        self.paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
     def write(self, data: bytes) -> None:
         assert not self.closed
@@ -95,10 +102,33 @@ def test_a_header_that_would_end_its_line_is_not_sent(value: bytes) -> None:
 def test_a_body_is_here_once_its_end_is() -> None:
     """A client that stops in the middle of its body would be waited for without a deadline."""
     exchange = Exchange()
-    assert not line.has_body(exchange.cycle.receive)
+    assert line.body(exchange.cycle.receive) is None
     exchange.cycle.body += b"{}"
-    assert not line.has_body(exchange.cycle.receive)
+    assert line.body(exchange.cycle.receive) is None
     exchange.cycle.more_body = False
-    assert line.has_body(exchange.cycle.receive)
-    exchange.cycle.waiting_for_100_continue = True
-    assert not line.has_body(exchange.cycle.receive)
+    for name in ("waiting_for_100_continue", "disconnected", "response_complete"):
+        setattr(exchange.cycle, name, True)
+        assert line.body(exchange.cycle.receive) is None
+        setattr(exchange.cycle, name, False)
+    assert line.body(exchange.cycle.receive) == b"{}"
+
+
+def test_a_body_is_taken_as_the_server_hands_it_over() -> None:
+    """A connection that was told to stop would never be read again, or whoever waits for the client's end would not wait."""
+
+    def filled() -> Exchange:
+        exchange = Exchange()
+        exchange.cycle.body += b"{}"
+        exchange.cycle.more_body = False
+        exchange.cycle.message_event.set()
+        exchange.cycle.flow.pause_reading()
+        return exchange
+
+    def state(exchange: Exchange) -> tuple[Any, ...]:
+        cycle = exchange.cycle
+        return bytes(cycle.body), cycle.message_event.is_set(), cycle.flow.read_paused, exchange.transport.paused
+
+    taken, received = filled(), filled()
+    message: Any = asyncio.run(received.cycle.receive())  # type: ignore[arg-type]
+    assert line.body(taken.cycle.receive) == message["body"]
+    assert state(taken) == state(received) == (b"", False, False, False)

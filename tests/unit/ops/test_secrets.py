@@ -16,6 +16,7 @@ from ops.redaction import redact
 from ops.secrets import secret as secrets
 from ops.secrets.postgres import check_url
 from ops.secrets.process import Secrets
+from ops.secrets.process import watch as watch_together
 from ops.secrets.secret import BadSecret, Secret
 from ops.secrets.sources import MOST_BYTES, FileSource
 from ops.settings import Settings, load_settings
@@ -150,6 +151,20 @@ def test_a_part_that_fails_on_a_new_secret_does_not_keep_it_from_the_others(tmp_
     assert "good-2" not in str(lines)
 
 
+def test_a_source_that_cannot_be_read_may_differ(tmp_path: Path) -> None:
+    """Nobody would be told that a secret's file is gone, or that it is back."""
+    secret = watched(tmp_path / "s", "good-1")
+    assert not secret.may_differ()
+    (tmp_path / "s").unlink()
+    assert secret.may_differ()
+    assert not look(secret)
+    written_over(tmp_path / "s", "good-1")
+    assert secret.may_differ()
+    assert not look(secret)
+    assert not secret.may_differ()
+    assert not Secret("cursor_key", "k").may_differ()
+
+
 def test_the_watch_sees_a_change_within_seconds(tmp_path: Path) -> None:
     """A leaked key would go on being good after it was retired."""
 
@@ -157,7 +172,7 @@ def test_the_watch_sees_a_change_within_seconds(tmp_path: Path) -> None:
         secret = watched(tmp_path / "s", "good-1")
         seen = asyncio.Event()
         secret.subscribe(lambda _text: seen.set())
-        watching = asyncio.create_task(secret.watch())
+        watching = asyncio.create_task(watch_together([secret], 0.2))
         replaced(tmp_path / "s", "good-2")
         async with asyncio.timeout(10):
             await seen.wait()
