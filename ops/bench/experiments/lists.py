@@ -23,7 +23,8 @@ from gateway.feed.bookmarks import Bookmark
 from gateway.feed.pages import scope_of
 from gateway.http.cursors import Cursors
 from gateway.identity.callers import Caller
-from gateway.sql import history, requests, updates
+from gateway.sql import history, lists, requests, updates
+from gateway.sql.lists import Filters
 from ops.bench import read_side
 from ops.bench.experiments.options import Options
 from ops.bench.experiments.worker import standing_still
@@ -245,9 +246,7 @@ def _requests(cursors: Cursors, name: str, who: str, after: Position | None = No
     status, category, since = filters.get("status"), filters.get("category_id"), filters.get("since")
 
     def ask(database: Any) -> Awaitable[Any]:
-        return requests.page(
-            database, _caller(who), status=status, category_id=category, since=since, after=after, limit=LIMIT
-        )
+        return lists.page(database, _caller(who), Filters(status, category, since), after, LIMIT)
 
     parameters = {
         key: value.isoformat().replace("+00:00", "Z") if key == "since" else value for key, value in filters.items()
