@@ -10,8 +10,8 @@ from gateway.sql.database import Database, Row
 # ruff: noqa: S608 - statements are put together of constants, values are parameters
 
 _COLUMNS = """a.entity, a.seq, a.request_id, a.version, a.actor_id, a.actor_roles, a.action, a.level, a.at, a.outcome, a.code,
-  a.status_before, a.status_after, a.correlation_id, a.prev_hash, a.hash"""
-_NEWEST_FIRST = "ORDER BY a.at DESC, a.entity DESC, a.seq DESC"
+  a.status_before, a.status_after, a.correlation_id, a.prev_hash, a.hash, a.partition, a.log_offset"""
+_NEWEST_FIRST = "ORDER BY a.at DESC, a.partition DESC, a.log_offset DESC"
 #: The actions that somebody ever did, each found by a look into the index on (actor, action).
 _DID = """WITH RECURSIVE did(action) AS (
   (SELECT r.action FROM audit.records r WHERE r.actor_id = $1 ORDER BY r.action LIMIT 1)
@@ -29,10 +29,11 @@ async def page(
     action: str | None,
     since: datetime | None,
     until: datetime | None,
-    after: tuple[datetime, str, int] | None,
+    after: tuple[datetime, int, int] | None,
     limit: int,
 ) -> list[Row]:
-    """Records that match all filters, one more than `limit` if there are more. `since` inclusive, `until` exclusive."""
+    """Records that match all filters, one more than `limit` if there are more. `after` is the last one's `at`, `partition` and
+    `log_offset`; `since` inclusive, `until` exclusive."""
     values: list[Any] = []
     where: list[str] = []
     for value, condition in (
@@ -46,8 +47,8 @@ async def page(
             values.append(value)
             where.append(condition.format(len(values)))
     if after is not None:
-        at, entity, seq = (f"${len(values) + n}" for n in (1, 2, 3))
-        where.append(f"(a.at, a.entity, a.seq) < ({at}::timestamptz, {entity}::text, {seq}::bigint)")
+        at, partition, offset = (f"${len(values) + n}" for n in (1, 2, 3))
+        where.append(f"(a.at, a.partition, a.log_offset) < ({at}::timestamptz, {partition}::int, {offset}::bigint)")
         values.extend(after)
     by_actions = user_id is not None and request_id is None and action is None
     if user_id is None and request_id is None:

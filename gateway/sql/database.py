@@ -25,8 +25,8 @@ STATEMENT_SECONDS = 5.0
 _AWAY = ("08", "25", "28", "3D", "53", "57")
 _LOST = ("40001", "40P01")
 
-#: Every statement looks things up by an index, or walks one as far as a page goes. That is right at any size; the planner would read
-#: a whole table, or all that matches, where it guesses, wrongly or before there are statistics, that this is little.
+#: Every statement looks things up by an index, or walks one as far as a page goes. That is right at any size; the planner would
+#: read a whole table, or all that matches, where it guesses, wrongly or before there are statistics, that this is little.
 PLANNING = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 
 Row = Any
