@@ -23,7 +23,7 @@ Position = tuple[datetime, str]
 #: So many that changed are looked at one by one.
 FEW = 2_000
 #: Else so many of each walk are looked at for one page, and so many in all.
-STEP, STEPS = 1_000, 16_000
+STEP, STEPS = 500, 8_000
 
 _STATUSES = [status.value for status in Status]
 
