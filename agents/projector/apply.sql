@@ -95,18 +95,22 @@ moved AS (
   FROM met GROUP BY request_id, approver_id
 ),
 write_concerns AS (
-  UPDATE requests.participants p SET waiting = m.waits, decided = p.decided OR m.voted, partition = m.partition,
+  UPDATE requests.participants p SET waiting = m.waits, decided = p.decided OR m.voted, status = n.status,
     left_by = CASE WHEN m.waits THEN NULL ELSE coalesce(m.left_by, p.left_by) END,
-    log_offset = CASE WHEN m.waits OR m.voted OR p.decided THEN m.log_offset ELSE m.left_at END
-  FROM moved m
+    partition = CASE WHEN m.waits OR m.voted OR p.decided OR m.left_at IS NOT NULL THEN m.partition ELSE p.partition END,
+    log_offset = CASE WHEN m.waits OR m.voted OR p.decided THEN m.log_offset ELSE coalesce(m.left_at, p.log_offset) END
+  FROM moved m JOIN n ON n.id = m.request_id
   WHERE p.request_id = m.request_id AND p.approver_id = m.approver_id AND EXISTS (SELECT FROM fine)
-    AND (m.waits OR m.voted OR p.decided OR m.left_at IS NOT NULL)
+    AND (m.waits OR m.voted OR p.decided OR m.left_at IS NOT NULL OR p.status <> n.status)
 ),
 write_participants AS (
-  INSERT INTO requests.participants (request_id, approver_id, created_at, waiting, partition, log_offset, decided, left_by)
-  SELECT u.request_id, u.approver_id, u.created_at::timestamptz, u.waiting, u.partition, u.log_offset, u.decided, u.left_by
+  INSERT INTO requests.participants
+    (request_id, approver_id, created_at, waiting, partition, log_offset, decided, left_by, status, category_id)
+  SELECT u.request_id, u.approver_id, u.created_at::timestamptz, u.waiting, u.partition, u.log_offset, u.decided, u.left_by,
+    n.status, n.category_id
   FROM unnest($46::uuid[], $47::text[], $48::text[], $49::bool[], $80::int[], $81::bigint[], $82::bool[], $83::text[])
     AS u(request_id, approver_id, created_at, waiting, partition, log_offset, decided, left_by)
+  JOIN n ON n.id = u.request_id
   WHERE EXISTS (SELECT FROM fine)
   ON CONFLICT (request_id, approver_id) DO NOTHING
 ),

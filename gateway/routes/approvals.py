@@ -18,6 +18,7 @@ from gateway.routes.request_commands import CHANGED, target
 from gateway.routes.requests import page_position, requests_answer
 from gateway.sql import history, requests
 from gateway.sql.database import Row
+from gateway.sql.lists import cut
 from gateway.streams.commands import issue
 from gateway.values import rfc3339_of
 from schemas.base import rfc3339
@@ -66,7 +67,7 @@ async def incoming(call: Call) -> Answer:
     caller = call.caller
     page = Page.of(call, query(call), user_id=caller.id, endpoint="approvals/incoming", length=2)
     rows = await requests.waiting_for(call.services.database, caller, page_position(page.after), page.limit)
-    return requests_answer(page, rows)
+    return requests_answer(page, cut(rows, page.limit))
 
 
 @group.endpoint("GET", "/approvals/history", MANAGER, {200: answers.Page[answers.Decision]}, query=(LIMIT, CURSOR))

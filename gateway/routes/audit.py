@@ -73,7 +73,7 @@ async def logs(call: Call) -> Answer:
     request = _request_id(found)
     since, until = moment(found, "from"), moment(found, "to")
     filters = {"user": user, "request": request, "action": action, "from": since, "to": until}
-    page = Page.of(call, found, user_id=caller.id, endpoint="audit/logs", length=3, **filters)
+    page = Page.of(call, found, user_id=caller.id, endpoint="audit/records", length=3, **filters)
     after = None if page.after is None else (datetime.fromisoformat(page.after[0]), page.after[1], page.after[2])
     rows = await audit.page(
         call.services.database,
@@ -87,13 +87,14 @@ async def logs(call: Call) -> Answer:
     )
     shown = rows[: page.limit]
     last = shown[-1] if shown else None
-    position = None if last is None else [last["at"].isoformat(), last["entity"], last["seq"]]
+    position = None if last is None else [last["at"].isoformat(), last["partition"], last["log_offset"]]
     return page_of([_item(row) for row in shown], page.next(rows, position))
 
 
 def _item(row: Row) -> dict[str, Any]:
     item = dict(row)
     item["at"] = rfc3339_of(row["at"])
+    del item["partition"], item["log_offset"]
     return item
 
 

@@ -15,8 +15,9 @@ from gateway.http.problems import invalid_at, not_found, unavailable
 from gateway.http.queries import Page, matching, moment, query, whole
 from gateway.identity.callers import Caller
 from gateway.models import answers
-from gateway.sql import history, requests
+from gateway.sql import history, lists, requests
 from gateway.sql.database import Row
+from gateway.sql.lists import Filters, Listed, Position
 from gateway.values import ENTITY_ID, rfc3339_of, uuid_or_none
 from schemas.state import Status
 
@@ -51,16 +52,16 @@ async def _find_at(call: Call, caller: Caller, request_id: str | None, version: 
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def page_position(after: list[Any] | None) -> tuple[datetime, str] | None:
+def page_position(after: list[Any] | None) -> Position | None:
     """A position in a list by age, as SQL takes it."""
     return None if after is None else (datetime.fromisoformat(after[0]), after[1])
 
 
-def requests_answer(page: Page, rows: list[Row]) -> Answer:
+def requests_answer(page: Page, listed: Listed) -> Answer:
     """A page of requests, with the cursor to the next one."""
-    shown = rows[: page.limit]
-    position = [shown[-1]["created_at"].isoformat(), shown[-1]["id"]] if shown else None
-    return page_answer((row["document"] for row in shown), page.next(rows, position))
+    position = None if listed.next is None else [listed.next[0].isoformat(), listed.next[1]]
+    cursor = None if position is None else page.cursors.write(page.scope, position)
+    return page_answer((row["document"] for row in listed.rows), cursor)
 
 
 @group.endpoint(
@@ -73,7 +74,12 @@ def requests_answer(page: Page, rows: list[Row]) -> Answer:
         CURSOR,
         Query("status", {"type": "string", "enum": _STATUSES}, "Only requests with this status."),
         Query("category_id", {"type": "string", "maxLength": 64}, "Only requests of this category."),
-        Query("since", {"type": "string", "format": "date-time"}, "Only requests that changed at or after this time."),
+        Query(
+            "since",
+            {"type": "string", "format": "date-time"},
+            "Only requests that changed at or after this time. Where many did, a page may be shorter than `limit`, or empty, and "
+            "the list goes on at `next_cursor` all the same.",
+        ),
     ),
 )
 async def many(call: Call) -> Answer:
@@ -90,16 +96,9 @@ async def many(call: Call) -> Answer:
     page = Page.of(
         call, found, user_id=caller.id, endpoint="requests", length=2, status=status, category=category, since=since
     )
-    rows = await requests.page(
-        call.services.database,
-        caller,
-        status=status,
-        category_id=category,
-        since=since,
-        after=page_position(page.after),
-        limit=page.limit,
-    )
-    return requests_answer(page, rows)
+    filters = Filters(status, category, since)
+    listed = await lists.page(call.services.database, caller, filters, page_position(page.after), page.limit)
+    return requests_answer(page, listed)
 
 
 @group.endpoint("GET", "/requests/{id}", SIGNED_IN, {200: answers.Request}, query=(MIN_VERSION,))

@@ -11,7 +11,8 @@ import orjson
 from gateway.feed.bookmarks import Vector, vector_of
 from gateway.sql.database import Database
 
-#: $1, $2: where to begin, $3, $4: where to end, each by partition: others begin at 0 and end at what is applied. $5: rows at most.
+#: $1, $2: where to begin, $3, $4: where to end, each by partition: others begin at 0 and end at what is applied. How many
+#: rows at most is a part of the statement: else PostgreSQL takes it for a tenth of all.
 #: A request lies at its newest event, and also where somebody no longer had to act, for good: whatever happens to it later, they
 #: are told. Each is looked up to the limit by itself, so that nothing below the last row of a page is left out.
 _CHANGES = """WITH applied AS MATERIALIZED (
@@ -23,13 +24,13 @@ page AS MATERIALIZED (
   SELECT a.partition, x.* FROM applied a CROSS JOIN LATERAL (
     (SELECT r.log_offset, r.id FROM requests.requests r
      WHERE r.partition = a.partition AND r.log_offset >= a.start AND r.log_offset < a.ends{seen}
-     ORDER BY r.log_offset LIMIT $5)
+     ORDER BY r.log_offset LIMIT {limit})
     UNION
     (SELECT DISTINCT p.log_offset, p.request_id FROM requests.participants p
      WHERE p.partition = a.partition AND p.log_offset >= a.start AND p.log_offset < a.ends AND p.left_by IS NOT NULL{theirs}
-     ORDER BY p.log_offset, p.request_id LIMIT $5)
-    ORDER BY log_offset LIMIT $5) x
-  ORDER BY a.partition, x.log_offset LIMIT $5),
+     ORDER BY p.log_offset, p.request_id LIMIT {limit})
+    ORDER BY log_offset LIMIT {limit}) x
+  ORDER BY a.partition, x.log_offset LIMIT {limit}),
 rows AS (
   SELECT g.partition, g.log_offset, r.id::text AS id, r.requester_id, r.document, r.log_offset = g.log_offset AS newest,
     extract(epoch FROM clock_timestamp() - r.updated_at)::float8 AS age,
@@ -42,15 +43,16 @@ FROM (SELECT array_agg(partition) AS row_partitions, array_agg(log_offset) AS ro
     array_agg(requester_id) AS requesters, array_agg(document) AS documents, array_agg(newest) AS newest, array_agg(age) AS ages,
     array_agg(people) AS people
   FROM (SELECT * FROM rows ORDER BY partition, log_offset) ordered) found"""
-_ALL = _CHANGES.format(seen="", theirs="")
-#: $6: everything is seen; else what $7 filed, what they are or were on ($8: as a manager), what waits for one of $9.
+_ALL = _CHANGES.format(seen="", theirs="", limit="{limit}")
+#: $5: everything is seen; else what $6 filed, what they are or were on ($7: as a manager), what waits for one of $8.
 _SEEN = _CHANGES.format(
+    limit="{limit}",
     seen="""
-      AND ($6 OR r.requester_id = $7 OR $8 AND EXISTS (
+      AND ($5 OR r.requester_id = $6 OR $7 AND EXISTS (
         SELECT FROM requests.participants q WHERE q.request_id = r.id
-          AND (q.approver_id = $7 OR q.waiting AND q.approver_id = ANY($9::text[]))))""",
+          AND (q.approver_id = $6 OR q.waiting AND q.approver_id = ANY($8::text[]))))""",
     theirs="""
-       AND $8 AND p.approver_id = ANY($9::text[])""",
+       AND $7 AND p.approver_id = ANY($8::text[])""",
 )
 
 
@@ -113,7 +115,7 @@ async def _changes(
     database: Database, statement: str, vector: Vector, ends: Vector, limit: int, *whose: Any
 ) -> Changes:
     row: Any = await database.row(
-        statement, list(vector), list(vector.values()), list(ends), list(ends.values()), limit + 1, *whose
+        statement.format(limit=limit + 1), list(vector), list(vector.values()), list(ends), list(ends.values()), *whose
     )
     names = ("row_partitions", "row_offsets", "ids", "requesters", "documents", "newest", "ages")
     people = (_people(text) for text in row["people"] or ())

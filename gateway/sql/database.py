@@ -25,6 +25,10 @@ STATEMENT_SECONDS = 5.0
 _AWAY = ("08", "25", "28", "3D", "53", "57")
 _LOST = ("40001", "40P01")
 
+#: Every statement looks things up by an index, or walks one as far as a page goes. That is right at any size; the planner would
+#: read a whole table, or all that matches, where it guesses, wrongly or before there are statistics, that this is little.
+PLANNING = {"enable_seqscan": "off", "enable_bitmapscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+
 Row = Any
 
 
@@ -54,6 +58,7 @@ class Database:
                     "statement_timeout": str(int(STATEMENT_SECONDS * 1000)),
                     "idle_in_transaction_session_timeout": "60000",
                     "timezone": "UTC",
+                    **PLANNING,
                 },
             )
         metrics.SQL_CONNECTIONS.labels("open").set_function(lambda: self._pool.get_size() if self._pool else 0)

@@ -1,4 +1,4 @@
-"""SQL of requests: one, and pages of them. What the caller may not see is not found."""
+"""SQL of requests: one, and those that wait for somebody. What the caller may not see is not found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ VISIBLE = """($2 OR r.requester_id = $3 OR ($4 AND EXISTS (
 _ONE = f"SELECT r.version, r.document FROM requests.requests r WHERE r.id = $1::uuid AND {VISIBLE}"  # noqa: S608 - constants
 _OWN = "SELECT id::text AS id FROM requests.requests WHERE id = ANY($1::uuid[]) AND requester_id = $2"
 
-_COLUMNS = "SELECT r.id::text AS id, r.created_at, r.document FROM requests.requests r"
 _JOINED = """SELECT r.id::text AS id, r.created_at, r.document
 FROM requests.participants p JOIN requests.requests r ON r.id = p.request_id"""
 
@@ -57,51 +56,10 @@ class _Select:
         self.values.append(value)
         return f"${len(self.values)}::{type_}"
 
-    def conditions(self, status: str | None, category_id: str | None, since: datetime | None) -> list[str]:
-        found = []
-        if status is not None:
-            found.append(f"r.status = {self.bind(status, 'text')}")
-        if category_id is not None:
-            found.append(f"r.category_id = {self.bind(category_id, 'text')}")
-        if since is not None:
-            found.append(f"r.updated_at >= {self.bind(since, 'timestamptz')}")
-        return found
-
     def after(self, position: tuple[datetime, str] | None, created: str, id_: str) -> list[str]:
         if position is None:
             return []
         return [f"({created}, {id_}) < ({self.bind(position[0], 'timestamptz')}, {self.bind(position[1], 'uuid')})"]
-
-
-async def page(
-    database: Database,
-    caller: Caller,
-    *,
-    status: str | None,
-    category_id: str | None,
-    since: datetime | None,
-    after: tuple[datetime, str] | None,
-    limit: int,
-) -> list[Row]:
-    """`id`, `created_at` and `document`, newest first, one more than `limit` when there are more.
-
-    Admins and auditors get all; everybody else their own and, as a manager, those that they, or whose delegate they are, are or
-    were on.
-    """
-    select = _Select()
-    own = select.after(after, "r.created_at", "r.id") + select.conditions(status, category_id, since)
-    if caller.sees_all:
-        return await database.rows(_ordered(_COLUMNS, own, limit), *select.values)
-    user = select.bind(caller.id, "text")
-    parts = [_ordered(_COLUMNS, [f"r.requester_id = {user}", *own], limit)]
-    if "manager" in caller.roles:
-        joined = select.after(after, "p.created_at", "p.request_id") + select.conditions(status, category_id, since)
-        joined.append(f"r.requester_id <> {user}")
-        parts += [
-            _ordered(_JOINED, [f"p.approver_id = {person}", *joined], limit, _BY_PARTICIPANT)
-            for person in (user, *(select.bind(one, "text") for one in caller.stands_for))
-        ]
-    return await database.rows(_together(parts, limit, distinct=bool(caller.stands_for)), *select.values)
 
 
 #: Of a request that waits for somebody: neither they nor who votes for them have used their one vote on it up, at a level before
@@ -119,7 +77,7 @@ async def waiting_for(database: Database, caller: Caller, after: tuple[datetime,
     parts = []
     for person in (user, *(select.bind(one, "text") for one in caller.stands_for)):
         where = [f"p.approver_id = {person}", "p.waiting", *later, FREE_TO_VOTE.format(user=user, person=person)]
-        parts.append(_ordered(_JOINED, where, limit, _BY_PARTICIPANT))
+        parts.append(_ordered(where, limit))
     return await database.rows(_together(parts, limit, distinct=bool(caller.stands_for)), *select.values)
 
 
@@ -132,6 +90,5 @@ def _together(parts: list[str], limit: int, *, distinct: bool) -> str:
     return f"SELECT {once}* FROM ({union}) u ORDER BY u.created_at DESC, u.id DESC LIMIT {limit + 1}"  # noqa: S608
 
 
-def _ordered(columns: str, where: list[str], limit: int, order: str = "r.created_at DESC, r.id DESC") -> str:
-    condition = f" WHERE {' AND '.join(where)}" if where else ""
-    return f"{columns}{condition} ORDER BY {order} LIMIT {limit + 1}"
+def _ordered(where: list[str], limit: int) -> str:
+    return f"{_JOINED} WHERE {' AND '.join(where)} ORDER BY {_BY_PARTICIPANT} LIMIT {limit + 1}"

@@ -29,24 +29,25 @@ _FOUND = """(SELECT array_agg(id) AS ids, array_agg(document) AS documents, arra
     array_agg(partition) AS row_partitions, array_agg(log_offset) AS row_offsets
   FROM (SELECT * FROM rows ORDER BY partition, log_offset) ordered) found"""
 
-#: $3: the requester, $4: rows at most.
+#: $3: the requester. How many rows at most is a part of the statement here and below: else PostgreSQL takes it for a tenth of all.
 _OWN = f"""WITH {_STARTS},
 page AS MATERIALIZED (
   SELECT a.partition, x.log_offset, x.id FROM applied a CROSS JOIN LATERAL (
     SELECT r.id, r.log_offset FROM requests.requests r
-    WHERE r.requester_id = $3 AND r.partition = a.partition AND r.log_offset >= a.start ORDER BY r.log_offset LIMIT $4) x
-  ORDER BY a.partition, x.log_offset LIMIT $4),
+    WHERE r.requester_id = $3 AND r.partition = a.partition AND r.log_offset >= a.start ORDER BY r.log_offset LIMIT {{limit}}) x
+  ORDER BY a.partition, x.log_offset LIMIT {{limit}}),
 rows AS (
-  SELECT p.partition, p.log_offset, r.id::text AS id, r.document, NULL::text AS left_by
-  FROM page p JOIN requests.requests r ON r.id = p.id)
+  SELECT partition, log_offset, id::text AS id, (SELECT r.document FROM requests.requests r WHERE r.id = page.id) AS document,
+    NULL::text AS left_by
+  FROM page)
 {_ANSWER} found.* FROM {_FOUND}"""
 
 _CONCERNED = "(p.waiting OR p.decided OR p.left_by IS NOT NULL)"
 #: Whether the caller has it: it waits for them, or for somebody for whom they may vote on it (as in `/approvals/incoming`: it is
-#: not their own, and the vote is not used up), or they voted. $3: these people, $5: the caller.
-_FREE = FREE_TO_VOTE.format(user="$5", person="q.approver_id").replace("p.request_id", "page.request_id")
+#: not their own, and the vote is not used up), or they voted. $3: these people, $4: the caller.
+_FREE = FREE_TO_VOTE.format(user="$4", person="q.approver_id").replace("p.request_id", "page.request_id")
 _THEIRS = f"""EXISTS (SELECT FROM requests.participants q JOIN requests.requests r ON r.id = q.request_id
-    WHERE q.request_id = page.request_id AND (q.approver_id = $5 AND (q.waiting OR q.decided)
+    WHERE q.request_id = page.request_id AND (q.approver_id = $4 AND (q.waiting OR q.decided)
       OR q.approver_id = ANY($3::text[]) AND q.waiting AND {_FREE}))"""
 _SHOWN = f"""rows AS (
   SELECT partition, log_offset, request_id::text AS id, left_by,
@@ -56,39 +57,39 @@ _SHOWN = f"""rows AS (
   ARRAY(SELECT partition FROM page ORDER BY partition, log_offset) AS page_partitions,
   ARRAY(SELECT log_offset FROM page ORDER BY partition, log_offset) AS page_offsets, found.* FROM {_FOUND}"""
 
-#: $3: for whom, $4: rows at most, $5: the caller, $6: what is gone is told also where nothing was given yet.
+#: $3: for whom, $4: the caller, $5: what is gone is told also where nothing was given yet.
 _APPROVALS = f"""WITH {_STARTS},
 page AS MATERIALIZED (
-  SELECT a.partition, x.*, a.start > 0 OR $6 AS gone
+  SELECT a.partition, x.*, a.start > 0 OR $5 AS gone
   FROM applied a CROSS JOIN unnest($3::text[]) AS f(principal) CROSS JOIN LATERAL (
     SELECT p.log_offset, p.request_id, p.left_by FROM requests.participants p
     WHERE p.approver_id = f.principal AND p.partition = a.partition AND p.log_offset >= a.start AND {_CONCERNED}
-      AND (p.waiting OR p.decided OR a.start > 0 OR $6)
-    ORDER BY p.log_offset LIMIT $4) x
-  ORDER BY a.partition, x.log_offset LIMIT $4),
+      AND (p.waiting OR p.decided OR a.start > 0 OR $5)
+    ORDER BY p.log_offset LIMIT {{limit}}) x
+  ORDER BY a.partition, x.log_offset LIMIT {{limit}}),
 {_SHOWN}"""
 
-#: Those for whom the caller began to decide: what waits for $6 and lies before the vector, from the position ($7, $8) on.
+#: Those for whom the caller began to decide: what waits for $5 and lies before the vector, from the position ($6, $7) on.
 _JOINED = f"""WITH {_STARTS},
 page AS MATERIALIZED (
   SELECT a.partition, x.*, false AS gone FROM applied a CROSS JOIN LATERAL (
     SELECT p.log_offset, p.request_id, p.left_by FROM requests.participants p
-    WHERE p.approver_id = $6 AND p.partition = a.partition AND p.log_offset < a.start AND {_CONCERNED} AND p.waiting
-      AND p.log_offset >= CASE WHEN a.partition = $7 THEN $8::bigint ELSE 0 END
-    ORDER BY p.log_offset LIMIT $4) x
-  WHERE a.partition >= $7 ORDER BY a.partition, x.log_offset LIMIT $4),
+    WHERE p.approver_id = $5 AND p.partition = a.partition AND p.log_offset < a.start AND {_CONCERNED} AND p.waiting
+      AND p.log_offset >= CASE WHEN a.partition = $6 THEN $7::bigint ELSE 0 END
+    ORDER BY p.log_offset LIMIT {{limit}}) x
+  WHERE a.partition >= $6 ORDER BY a.partition, x.log_offset LIMIT {{limit}}),
 {_SHOWN}"""
 
-#: Those for whom the caller no longer decides: what waits for $6, or did since the vector, and is not the caller's otherwise.
+#: Those for whom the caller no longer decides: what waits for $5, or did since the vector, and is not the caller's otherwise.
 _LEFT = f"""WITH {_STARTS},
 page AS MATERIALIZED (
   SELECT a.partition, x.log_offset, x.request_id, CASE WHEN x.waiting THEN 'delegation' ELSE x.left_by END AS left_by, true AS gone
   FROM applied a CROSS JOIN LATERAL (
     SELECT p.log_offset, p.request_id, p.left_by, p.waiting FROM requests.participants p
-    WHERE p.approver_id = $6 AND p.partition = a.partition AND {_CONCERNED} AND (p.waiting OR p.log_offset >= a.start)
-      AND p.log_offset >= CASE WHEN a.partition = $7 THEN $8::bigint ELSE 0 END
-    ORDER BY p.log_offset LIMIT $4) x
-  WHERE a.partition >= $7 ORDER BY a.partition, x.log_offset LIMIT $4),
+    WHERE p.approver_id = $5 AND p.partition = a.partition AND {_CONCERNED} AND (p.waiting OR p.log_offset >= a.start)
+      AND p.log_offset >= CASE WHEN a.partition = $6 THEN $7::bigint ELSE 0 END
+    ORDER BY p.log_offset LIMIT {{limit}}) x
+  WHERE a.partition >= $6 ORDER BY a.partition, x.log_offset LIMIT {{limit}}),
 {_SHOWN}"""
 
 _MARKS = """SELECT DISTINCT ON (partition) partition, next_offset FROM audit.sync_marks WHERE at <= $1
@@ -121,14 +122,14 @@ def _starts(vector: Vector) -> tuple[list[int], list[int]]:
     return list(vector), list(vector.values())
 
 
-async def _ask(database: Database, statement: str, *values: Any) -> Any:
+async def _ask(database: Database, statement: str, limit: int, *values: Any) -> Any:
     """The one row that each of these statements has."""
-    return await database.row(statement, *values)
+    return await database.row(statement.format(limit=limit + 1), *values)
 
 
 async def own(database: Database, user_id: str, vector: Vector, limit: int) -> Found:
     """Requests of the user that changed at or after the vector."""
-    row = await _ask(database, _OWN, *_starts(vector), user_id, limit + 1)
+    row = await _ask(database, _OWN, limit, *_starts(vector), user_id)
     return _found(row, row["row_partitions"] or [], row["row_offsets"] or [], limit)
 
 
@@ -137,7 +138,7 @@ async def approvals(
 ) -> Found:
     """Requests that wait for one of `principals` or that the user voted on (`document`), and those that no longer do (none),
     of what changed at or after the vector."""
-    row = await _ask(database, _APPROVALS, *_starts(vector), list(principals), limit + 1, user_id, told)
+    row = await _ask(database, _APPROVALS, limit, *_starts(vector), list(principals), user_id, told)
     return _found(row, row["page_partitions"], row["page_offsets"], limit)
 
 
@@ -156,7 +157,7 @@ async def of_one(
     for them when the vector was given, and is not the user's for another reason.
     """
     statement = _JOINED if joins else _LEFT
-    row = await _ask(database, statement, *_starts(vector), list(principals), limit + 1, user_id, who, *at)
+    row = await _ask(database, statement, limit, *_starts(vector), list(principals), user_id, who, *at)
     return _found(row, row["page_partitions"], row["page_offsets"], limit)
 
 

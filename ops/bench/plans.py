@@ -9,6 +9,8 @@ from typing import Any
 
 import asyncpg
 
+from gateway.sql.database import PLANNING
+
 #: Rows looked at for one that is answered. A page of several lists, or one that leaves a few out, stays below.
 MOST_FOR_ONE = 10
 #: More than these are fine too where a tenth of the table needed about as many.
@@ -59,7 +61,7 @@ def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 class Explaining:
-    """Stands in for `gateway.sql.database.Database`: answers as it does, and keeps the plan of the last statement.
+    """Stands in for `gateway.sql.database.Database`: answers as it does, planned as there, and keeps the plan of each statement.
 
     A prepared statement is planned for its values at first, and may be planned once for all of them later: both are tried, and the
     one that looks at more rows is kept.
@@ -67,26 +69,37 @@ class Explaining:
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
-        self.last: Plan | None = None
+        self.plans: list[Plan] = []
+
+    @property
+    def last(self) -> Plan | None:
+        """Of the last statement."""
+        return self.plans[-1] if self.plans else None
 
     async def rows(self, statement: str, *values: Any) -> list[Any]:
         """As the original."""
-        explained = [await self._connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)]
         async with self._connection.transaction():
+            for name, value in PLANNING.items():
+                await self._connection.execute(f"SET LOCAL {name} = {value}")
+            explained = [await self._connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)]
             await self._connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
             await self._connection.execute(f"PREPARE bench AS {statement}")
             given = f"({', '.join(map(literal, values))})" if values else ""
             explained.append(await self._connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE bench{given}"))
             await self._connection.execute("DEALLOCATE bench")
-        self.last = max(
-            (read(json.loads(one)[0]) for one in explained), key=lambda plan: (len(plan.whole), plan.touched)
-        )
+        plans = (read(json.loads(one)[0]) for one in explained)
+        self.plans.append(max(plans, key=lambda plan: (len(plan.whole), plan.touched)))
         return list(await self._connection.fetch(statement, *values))
 
     async def row(self, statement: str, *values: Any) -> Any:
         """As the original."""
         found = await self.rows(statement, *values)
         return found[0] if found else None
+
+    async def value(self, statement: str, *values: Any) -> Any:
+        """As the original."""
+        found = await self.row(statement, *values)
+        return None if found is None else found[0]
 
 
 def literal(value: Any) -> str:

@@ -34,8 +34,8 @@ SELECT c.id, r.version, r.status, c.requester_id, r.category_id, r.department_id
 FROM copies c JOIN requests.requests r ON r.id = c.original""",
     """
 INSERT INTO requests.participants
-  (approver_id, request_id, created_at, waiting, decided, left_by, partition, log_offset)
-SELECT p.approver_id, c.id, c.created_at, p.waiting, p.decided, p.left_by, c.partition, c.log_offset
+  (approver_id, request_id, created_at, waiting, decided, left_by, partition, log_offset, status, category_id)
+SELECT p.approver_id, c.id, c.created_at, p.waiting, p.decided, p.left_by, c.partition, c.log_offset, p.status, p.category_id
 FROM copies c JOIN requests.participants p ON p.request_id = c.original""",
     """
 INSERT INTO requests.history (request_id, version, status, at, actor_id, action, level, comment, on_behalf_of)

@@ -23,7 +23,8 @@ from gateway.feed.bookmarks import Bookmark
 from gateway.feed.pages import scope_of
 from gateway.http.cursors import Cursors
 from gateway.identity.callers import Caller
-from gateway.sql import history, requests, updates
+from gateway.sql import history, lists, requests, updates
+from gateway.sql.lists import Filters
 from ops.bench import read_side
 from ops.bench.experiments.options import Options
 from ops.bench.experiments.worker import standing_still
@@ -202,16 +203,22 @@ async def _cases(home: Home, database: asyncpg.Connection, size: int) -> list[Ca
         _requests(cursors, "category, none has", "admin", category_id="travel"),
         _requests(cursors, "status and category, none has both", "admin", status="pending_l1", category_id="meals"),
         _requests(cursors, "since 30 min", "admin", since=recent),
+        _requests(cursors, "since half of them, at the end", "admin", middle, since=middle[0]),
         _requests(cursors, "own, newest", "sam.sales"),
         _requests(cursors, "own, in the middle", "sam.sales", own),
         _requests(cursors, "own, status none has", "sam.sales", status="withdrawn"),
         _requests(cursors, "own, status only others have", "sam.sales", status="pending_l1"),
+        _requests(cursors, "own, category none has", "sam.sales", category_id="travel"),
         _requests(cursors, "own, since 30 min", "sam.sales", since=recent),
         _requests(cursors, "theirs, newest", "l3"),
         _requests(cursors, "theirs, in the middle", "l3", of_l3),
         _requests(cursors, "theirs, status none has", "l3", status="withdrawn"),
         _requests(cursors, "theirs, status only others have", "l3", status="pending_l1"),
+        _requests(
+            cursors, "theirs, status and category, none has both", "l3", status="pending_l1", category_id="travel"
+        ),
         _requests(cursors, "theirs, since 30 min", "l3", since=recent),
+        _requests(cursors, "theirs, since half of them, at the end", "l3", middle, since=middle[0]),
         _incoming(cursors, "newest", None),
         _incoming(cursors, "in the middle", open_),
         _decisions(),
@@ -245,9 +252,7 @@ def _requests(cursors: Cursors, name: str, who: str, after: Position | None = No
     status, category, since = filters.get("status"), filters.get("category_id"), filters.get("since")
 
     def ask(database: Any) -> Awaitable[Any]:
-        return requests.page(
-            database, _caller(who), status=status, category_id=category, since=since, after=after, limit=LIMIT
-        )
+        return lists.page(database, _caller(who), Filters(status, category, since), after, LIMIT)
 
     parameters = {
         key: value.isoformat().replace("+00:00", "Z") if key == "since" else value for key, value in filters.items()
