@@ -200,9 +200,9 @@ def test_what_is_no_rules_file_at_all_is_refused(text: str, code: str) -> None:
 
 @pytest.mark.parametrize("text", ["[" * 500_000, "{a: " * 100_000, "- " * 250_000])
 def test_a_hostile_file_costs_little(text: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     findings(text)
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 @given(st.text(max_size=200) | st.text(alphabet="{}[]:,-'\"&*!|>#%@ \n\tabL1", max_size=80))
