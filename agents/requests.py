@@ -39,8 +39,6 @@ MAX_WITH_TEXTS = 450_000
 #: ends its batch: the outputs go out, and there is room again. With 64 refusals the record comes to 840 kB at most.
 MAX_UNSETTLED = 200_000
 
-_NOT_PAYLOAD = set(NOT_PAYLOAD)
-
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
@@ -68,7 +66,7 @@ class Applied:
 
 def payload_hash(command: CommandBase) -> str:
     """Identifies what a command asks for, by whom: 128 bits of SHA-256, hex. A retry's other parts may differ."""
-    body = command.model_dump(exclude=_NOT_PAYLOAD)
+    body = {name: value for name, value in vars(command).items() if name not in NOT_PAYLOAD}
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
