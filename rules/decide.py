@@ -8,8 +8,7 @@ person, the version seen, the pool.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rules.escalation import escalate, remind
 from rules.parts import has_part
@@ -54,8 +53,7 @@ class Context(SubmitContext, Protocol):
     """What a decision may use: the log's time, the reference data, the rules in force."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Exactly one of: an event, a refusal code, or neither (a `CloseWindow` that came early or twice)."""
 
     event: AnyEvent | None = None

@@ -63,7 +63,7 @@ class LevelState:
     @property
     def deciders(self) -> tuple[str, ...]:
         """Everybody who may decide at this level: the pool, and then those to whom it was escalated."""
-        return (*self.approvers, *(self.escalated or ()))
+        return (*self.approvers, *self.escalated) if self.escalated else self.approvers
 
     @property
     def approvals(self) -> int:
