@@ -207,24 +207,23 @@ def _amount(state: RequestState) -> str:
 
 def receivers(event: AnyEvent, before: RequestState | None, after: RequestState) -> Iterator[tuple[str, str]]:
     """(template, user id) of everybody who is told of this event, each pair once, in a fixed order."""
-    had, have = _tasks(before), _tasks(after)
-    opened = before is None or before.open_index != after.open_index or isinstance(event, Reassigned)
-    if opened:
-        fresh = have if before is None or before.open_index != after.open_index else have - had
-        yield from (("level-opened", user) for user in sorted(fresh))
+    if before is None or before.open_index != after.open_index:
+        yield from (("level-opened", user) for user in sorted(_tasks(after)))
+    elif isinstance(event, Reassigned):
+        yield from (("level-opened", user) for user in sorted(_tasks(after) - _tasks(before)))
     match event:
         case RolledBack():
             yield "rolled-back", after.requester_id
-            yield from (("task-cancelled", user) for user in sorted(had - have))
+            yield from (("task-cancelled", user) for user in sorted(_tasks(before) - _tasks(after)))
         case Withdrawn():
-            yield from (("withdrawn", user) for user in sorted(had))
+            yield from (("withdrawn", user) for user in sorted(_tasks(before)))
         case Reassigned():
             yield from (("votes-dropped", user) for user in _gave(before, event))
-            yield from (("task-cancelled", user) for user in sorted(had - have - set(event.dropped)))
+            yield from (("task-cancelled", user) for user in sorted(_tasks(before) - _tasks(after) - {*event.dropped}))
         case Reminded():
-            yield from (("reminder", user) for user in sorted(have - after.voters))
+            yield from (("reminder", user) for user in sorted(_tasks(after) - after.voters))
         case Escalated():
-            yield from (("escalated", user) for user in sorted(have - had - after.voters))
+            yield from (("escalated", user) for user in sorted(_tasks(after) - _tasks(before) - after.voters))
         case WindowClosed():
             yield event.status, after.requester_id
         case Commented():

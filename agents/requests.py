@@ -6,7 +6,7 @@ import hashlib
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -18,6 +18,7 @@ from agents.repeats import known_hash, links_before, repeat
 from rules.decide import Decision, decide
 from rules.leavers import levels_left
 from rules.submit import ActiveRules
+from schemas.base import plain
 from schemas.catalog import Catalog
 from schemas.codes import Code
 from schemas.commands import COMMANDS, NOT_PAYLOAD, TIMED, CommandBase, Escalate
@@ -39,11 +40,8 @@ MAX_WITH_TEXTS = 450_000
 #: ends its batch: the outputs go out, and there is room again. With 64 refusals the record comes to 840 kB at most.
 MAX_UNSETTLED = 200_000
 
-_NOT_PAYLOAD = set(NOT_PAYLOAD)
 
-
-@dataclass(frozen=True, slots=True)
-class DecisionContext:
+class DecisionContext(NamedTuple):
     """`rules.decide.Context`, as the worker fills it in."""
 
     at: int
@@ -51,8 +49,7 @@ class DecisionContext:
     rules: ActiveRules | None
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """A command as decided and rendered: what is left to do cannot fail. `addition` is None for a refusal; `size` in bytes."""
 
     target: Record
@@ -68,8 +65,8 @@ class Applied:
 
 def payload_hash(command: CommandBase) -> str:
     """Identifies what a command asks for, by whom: 128 bits of SHA-256, hex. A retry's other parts may differ."""
-    body = command.model_dump(exclude=_NOT_PAYLOAD)
-    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    body = {name: value for name, value in vars(command).items() if name not in NOT_PAYLOAD}
+    return hashlib.sha256(orjson.dumps(body, plain, orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 class RequestShard:
@@ -184,9 +181,9 @@ class RequestShard:
             )
         at = source.timestamp if found is None or found.state is None else max(source.timestamp, found.state.updated_at)
         context = DecisionContext(at, self._catalog, self._rules())
-        reused = any(
-            known is not None and known_hash(known, command.command_id) not in (None, hash_) for known in (found, chain)
-        )
+        # Neither is a repeat: whoever knows the id knows it with another payload.
+        id_ = command.command_id
+        reused = known_hash(chain, id_) is not None or (found is not None and known_hash(found, id_) is not None)
         decision = (
             Decision(refusal=Code.IDEMPOTENCY_KEY_REUSED)
             if reused
@@ -218,9 +215,9 @@ class RequestShard:
     def _repeated(
         self, command: CommandBase, hash_: str, source: Incoming, found: Record | None, chain: Record, effects: Effects
     ) -> bool:
-        return any(
-            known is not None and self._repeat(known, command, hash_, source, effects) for known in (found, chain)
-        )
+        if found is not None and self._repeat(found, command, hash_, source, effects):
+            return True
+        return self._repeat(chain, command, hash_, source, effects)
 
     def _answered(self, source: Incoming, found: Record | None, chain: Record) -> bool:
         """Whether the outputs of a command whose id is not known (any more) are in the log."""

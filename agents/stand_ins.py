@@ -29,10 +29,12 @@ def told_too(told: Iterable[tuple[str, str]], pairs: Pairs | None, after: Reques
     """(template, user id) of each delegate who is told besides, once, in a fixed order. Not of their own requests, nor of a task
     that they cannot do because they have voted.
     """
+    if pairs is None:
+        return
     given = list(told)
     seen, cannot = set(given), after.voters | {after.requester_id}
     for template, user_id in given:
-        for approver, delegate in pairs or ():
+        for approver, delegate in pairs:
             one = (template, delegate)
             if approver != user_id or template not in TASKS or delegate in cannot or one in seen:
                 continue

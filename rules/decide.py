@@ -8,8 +8,7 @@ person, the version seen, the pool.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rules.escalation import escalate, remind
 from rules.parts import has_part
@@ -54,8 +53,7 @@ class Context(SubmitContext, Protocol):
     """What a decision may use: the log's time, the reference data, the rules in force."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """Exactly one of: an event, a refusal code, or neither (a `CloseWindow` that came early or twice)."""
 
     event: AnyEvent | None = None
@@ -114,18 +112,19 @@ def _vote(state: RequestState, command: Approve | Reject, context: Context) -> D
         return refuse(Code.NOT_PENDING)
     if actor == state.requester_id:
         return refuse(Code.SELF_APPROVAL)
-    if actor in state.voters:
+    voters = state.voters
+    if actor in voters:
         return refuse(Code.ALREADY_VOTED)
     if _stale(state, command):
         return refuse(Code.STALE_VERSION)
     seats = _seats(level, actor, context)
     if not seats:
         return refuse(Code.NOT_AN_APPROVER)
-    free = [one for one in seats if one not in state.voters]
+    free = [one for one in seats if one not in voters]
     if not free:
         return refuse(Code.ALREADY_VOTED)
     if isinstance(command, Approve):
-        free = [one for one in free if _staffed_after(state, {actor, one})]
+        free = [one for one in free if _staffed_after(state, voters | {actor, one, state.requester_id})]
         if not free:
             return refuse(Code.NEEDED_LATER)
     seat = free[0]
@@ -153,13 +152,12 @@ def _seats(level: LevelState, actor: str, context: Context) -> tuple[str, ...]:
     return tuple(person for person in level.deciders if person in delegators)
 
 
-def _staffed_after(state: RequestState, voting: set[str]) -> bool:
-    """Whether the votes still missing after this one, which uses up all who are `voting`, can come from different people."""
+def _staffed_after(state: RequestState, used: frozenset[str]) -> bool:
+    """Whether the votes still missing after this one can come from different people, none of whom is `used` up."""
     index = state.open_index
     assert index is not None
     if index == len(state.levels) - 1 and state.levels[index].approvals + 1 >= state.levels[index].quorum:
         return True
-    used = state.voters | voting | {state.requester_id}
     missing = []
     for position, level in enumerate(state.levels[index:], start=index):
         needed = level.quorum - level.approvals - (1 if position == index else 0)

@@ -57,8 +57,18 @@ def resolve_pool(
     assignments: Iterable[AssignmentLike], category_id: str, level: str, department_id: str, region: str
 ) -> tuple[str, ...]:
     """As `Pools.resolve`, for one look-up; an assignment with both department and region counts as the department's."""
-    relevant = (one for one in assignments if one.category_id == category_id and one.level == level)
-    return Pools(relevant).resolve(category_id, level, department_id, region)
+    of_department, of_region, of_all = set(), set(), set()
+    for one in assignments:
+        if one.level != level or one.category_id != category_id:
+            continue
+        if one.department_id is not None:
+            if one.department_id == department_id:
+                of_department.add(one.approver_id)
+        elif one.region is None:
+            of_all.add(one.approver_id)
+        elif one.region == region:
+            of_region.add(one.approver_id)
+    return tuple(sorted(of_department or of_region or of_all))
 
 
 def quorum_number(spec: Quorum, pool_size: int) -> int:
@@ -81,6 +91,10 @@ def can_staff(levels: Sequence[tuple[str, int, frozenset[str]]], excluded: froze
     for needed, pool in open_levels:
         if len(pool) < needed:
             return False
+    everybody: frozenset[str] = frozenset().union(*(pool for _, pool in open_levels))
+    if len(everybody) == sum(len(pool) for _, pool in open_levels):
+        # Nobody is in two pools: no level can take another's people.
+        return True
     total = sum(needed for needed, _ in open_levels)
     if all(len(pool) >= total for _, pool in open_levels):
         return True

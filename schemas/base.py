@@ -89,13 +89,14 @@ class Stored(Wire):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=False)
 
 
+@lru_cache(maxsize=10_000)
 def rfc3339(ms: int) -> str:
     """Milliseconds since 1970 as RFC 3339 in UTC with milliseconds: `2026-11-22T09:30:00.000Z`."""
     seconds, rest = divmod(ms, 1000)
     return f"{_to_the_second(seconds)}.{rest:03d}Z"
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=1000)
 def _to_the_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
-from schemas.base import Level, Stored, plain
+from schemas.base import Level, Stored
 
 
 class PinnedLevel(Stored):
@@ -175,7 +175,9 @@ def action_of(event: AnyEvent) -> str:
 
 def written(event: AnyEvent) -> dict[str, Any]:
     """The event as it stands in an audit record, the personal fields still in it."""
-    found = plain(event)
+    found = dict(vars(event))
+    if isinstance(event, Submitted):
+        found["levels"] = [dict(vars(level)) for level in event.levels]
     for name in event.LATER:
         if found[name] is None:
             del found[name]

@@ -1,9 +1,12 @@
-"""The state of one request: the fold of its events. Frozen; `tables.evolve` makes the next one."""
+"""The state of one request: the fold of its events. `tables.evolve` makes the next one.
+
+Named tuples: a changed copy, of which each event makes two, costs a third of that of a frozen dataclass.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from schemas.base import Level
 
@@ -24,8 +27,7 @@ PENDING: dict[Level, Status] = {"L1": Status.PENDING_L1, "L2": Status.PENDING_L2
 FINAL = frozenset({Status.FINALIZED, Status.CLOSED, Status.WITHDRAWN})
 
 
-@dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(NamedTuple):
     """A standing decision: `version` is that of its event; `at` in ms. It is the approver's, also where a delegate gave it."""
 
     approver_id: str
@@ -46,8 +48,7 @@ class Vote:
         return (self.approver_id,) if self.delegate_id is None else (self.approver_id, self.delegate_id)
 
 
-@dataclass(frozen=True, slots=True)
-class LevelState:
+class LevelState(NamedTuple):
     """`unstaffed`: when somebody had left, no new pool sufficed, and the old one stayed. `escalated`: who may decide besides the
     pool because it has waited too long, None while it has not.
     """
@@ -63,15 +64,14 @@ class LevelState:
     @property
     def deciders(self) -> tuple[str, ...]:
         """Everybody who may decide at this level: the pool, and then those to whom it was escalated."""
-        return (*self.approvers, *(self.escalated or ()))
+        return (*self.approvers, *self.escalated) if self.escalated else self.approvers
 
     @property
     def approvals(self) -> int:
         return sum(1 for vote in self.votes if vote.decision == "approve")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestState:
+class RequestState(NamedTuple):
     """`open_index` is the index in `levels` of the level that is pending, None when none is. Times in ms, money in minor
     units. `changed_version` is the version of the newest event that makes an `expected_version` before it stale.
     `opened_at` and `opened_version` say when the level that is open, or was last, had opened; `reminded`: of it, since then.

@@ -6,30 +6,36 @@ from typing import Any
 
 from schemas.base import optional, rfc3339
 from schemas.money import format_minor
-from schemas.state import LevelState, RequestState
+from schemas.state import LevelState, RequestState, Vote
 
 
 def _money(minor: int, currency: str) -> dict[str, str]:
     return {"amount": format_minor(minor, currency), "currency": currency}
 
 
+def _vote(vote: Vote) -> dict[str, Any]:
+    shown = {
+        "approver_id": vote.approver_id,
+        "decision": vote.decision,
+        "at": rfc3339(vote.at),
+        "comment": vote.comment,
+    }
+    # Only where there is one: what was on record before there were delegates reads the same.
+    if vote.delegate_id is not None:
+        shown["delegate_id"] = vote.delegate_id
+    return shown
+
+
 def _level(level: LevelState) -> dict[str, Any]:
-    return {
+    shown: dict[str, Any] = {
         "level": level.level,
         "quorum": level.quorum,
         "approvers": list(level.approvers),
-        "votes": [
-            {
-                "approver_id": vote.approver_id,
-                "decision": vote.decision,
-                "at": rfc3339(vote.at),
-                "comment": vote.comment,
-            }
-            # Only where there is one: what was on record before there were delegates reads the same.
-            | ({} if vote.delegate_id is None else {"delegate_id": vote.delegate_id})
-            for vote in level.votes
-        ],
-    } | ({"escalated": list(level.escalated)} if level.escalated else {})
+        "votes": [_vote(vote) for vote in level.votes],
+    }
+    if level.escalated:
+        shown["escalated"] = list(level.escalated)
+    return shown
 
 
 def request_view(state: RequestState) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from schemas.events import (
     Withdrawn,
 )
 from schemas.state import PENDING, LevelState, RequestState, Status, Vote
-from tables.changed import changed
 
 
 def evolve(state: RequestState | None, event: AnyEvent, request_id: str) -> RequestState:
@@ -89,7 +88,7 @@ def _next(state: RequestState, event: AnyEvent, **changes: Any) -> RequestState:
     """As after an event that makes what was seen before it stale. A level that was not open before opens with it."""
     if changes.get("open_index", state.open_index) not in (None, state.open_index):
         changes |= {"opened_at": event.at, "opened_version": event.version, "reminded": False}
-    return changed(state, version=event.version, changed_version=event.version, updated_at=event.at, **changes)
+    return state._replace(version=event.version, changed_version=event.version, updated_at=event.at, **changes)
 
 
 def _replaced(state: RequestState, index: int, level: LevelState) -> tuple[LevelState, ...]:
@@ -117,10 +116,10 @@ def _with_vote(state: RequestState, event: Approved | Rejected, index: int, deci
     level, owner = state.levels[index], event.on_behalf_of
     if owner is None:
         vote = Vote(event.actor_id, decision, event.at, event.version, event.comment)
-        return {"levels": _replaced(state, index, changed(level, votes=(*level.votes, vote)))}
+        return {"levels": _replaced(state, index, level._replace(votes=(*level.votes, vote)))}
     vote = Vote(owner, decision, event.at, event.version, event.comment, event.actor_id)
     return {
-        "levels": _replaced(state, index, changed(level, votes=(*level.votes, vote))),
+        "levels": _replaced(state, index, level._replace(votes=(*level.votes, vote))),
         "former_approvers": state.former_approvers | {event.actor_id},
     }
 
@@ -140,7 +139,7 @@ def _rolled_back(state: RequestState, event: RolledBack) -> RequestState:
     index = _index(state, event.level)
     level = state.levels[index]
     votes = tuple(vote for vote in level.votes if vote.version != event.decision_version)
-    levels = _replaced(state, index, changed(level, votes=votes))
+    levels = _replaced(state, index, level._replace(votes=votes))
     return _next(state, event, levels=levels, open_index=index, status=PENDING[level.level])
 
 
@@ -154,33 +153,32 @@ def _reassigned(state: RequestState, event: Reassigned) -> RequestState:
     index = _index(state, event.level)
     level = state.levels[index]
     if event.unstaffed:
-        return _next(state, event, levels=_replaced(state, index, changed(level, unstaffed=True)))
+        return _next(state, event, levels=_replaced(state, index, level._replace(unstaffed=True)))
     gone = set(level.approvers) - set(event.approvers)
     votes = tuple(vote for vote in level.votes if vote.approver_id not in event.dropped)
     levels = _replaced(
-        state, index, changed(level, approvers=event.approvers, quorum=event.quorum, votes=votes, unstaffed=False)
+        state, index, level._replace(approvers=event.approvers, quorum=event.quorum, votes=votes, unstaffed=False)
     )
     return _next(state, event, former_approvers=state.former_approvers | gone, **_advanced(levels, state.open_index))
 
 
 def _commented(state: RequestState, event: Commented) -> RequestState:
-    return changed(state, version=event.version, updated_at=event.at)
+    return state._replace(version=event.version, updated_at=event.at)
 
 
 def _reminded(state: RequestState, event: Reminded) -> RequestState:
-    return changed(state, version=event.version, updated_at=event.at, reminded=True)
+    return state._replace(version=event.version, updated_at=event.at, reminded=True)
 
 
 def _escalated(state: RequestState, event: Escalated) -> RequestState:
     index = _index(state, event.level)
-    levels = _replaced(state, index, changed(state.levels[index], escalated=event.approvers))
-    return changed(state, version=event.version, updated_at=event.at, levels=levels)
+    levels = _replaced(state, index, state.levels[index]._replace(escalated=event.approvers))
+    return state._replace(version=event.version, updated_at=event.at, levels=levels)
 
 
 def _window_closed(state: RequestState, event: WindowClosed) -> RequestState:
     finalized = event.status == "finalized"
-    return changed(
-        state,
+    return state._replace(
         version=event.version,
         updated_at=event.at,
         status=Status.FINALIZED if finalized else Status.CLOSED,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -43,28 +43,33 @@ REMEMBERED_REFUSALS = 64
 _REQUEST = "request:"
 
 
-@dataclass(frozen=True, slots=True)
-class Addition:
-    """An event about to be taken over: all that could fail about it is done. `size` is what it adds, in bytes."""
+class Addition(NamedTuple):
+    """An event about to be taken over: all that could fail about it is done. `row` is the JSON of its row."""
 
     event: AnyEvent
-    row: event_rows.Row
-    size: int
+    row: bytes
     after: RequestState
+
+    @property
+    def size(self) -> int:
+        """Bytes that it adds to a record."""
+        return len(self.row) + 1
 
 
 @dataclass(slots=True)
 class Record:
-    """`entity` names the audit chain. `made` maps the id of each command that made an event to (payload hash, version,
-    offset). `offset` is that of the last command applied, -1 for none. `settled`: when emissions were last dropped, the outputs
-    of all commands of the partition before that offset were in the log. `size` counts the bytes of the events, `unsettled`
-    those of the emissions.
+    """`entity` names the audit chain. `rows` holds the JSON of each event's row, `commands` the `COMMAND_RAW` of the command that
+    made it; `made` maps that command's id to (payload hash, version, offset). `offset` is that of the last command applied, -1
+    for none. `settled`: when emissions were last dropped, the outputs of all commands of the partition before that offset were
+    in the log. `due` is what time does next to the request. `size` counts the bytes of the events, `unsettled` those of the
+    emissions.
     """
 
     entity: str
     request_id: str
     events: list[AnyEvent] = field(default_factory=list)
-    rows: list[event_rows.Row] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list)
+    commands: list[bytes] = field(default_factory=list)
     made: dict[str, tuple[str, int, int]] = field(default_factory=dict)
     refusals: dict[str, Refusal] = field(default_factory=dict)
     emissions: list[Emission] = field(default_factory=list)
@@ -73,6 +78,7 @@ class Record:
     seq: int = 0
     head: str = GENESIS
     state: RequestState | None = None
+    due: Due | None = None
     size: int = 0
     unsettled: int = 0
     _before: RequestState | None = None
@@ -82,7 +88,7 @@ class Record:
         last = self.events[-1] if self.events else None
         before = (0, 0) if last is None else (last.at, self.made[last.command_id][2])
         row = event_rows.packed(event, offset, before)
-        return Addition(event, row, len(orjson.dumps(row)) + 1, evolve(self.state, event, self.request_id))
+        return Addition(event, orjson.dumps(row), evolve(self.state, event, self.request_id))
 
     def add_event(self, addition: Addition, payload_hash: str, offset: int) -> None:
         """Take over an event, and remember the command that made it."""
@@ -90,7 +96,9 @@ class Record:
         self._before, self.state = self.state, addition.after
         self.size += addition.size
         self.events.append(event)
+        self.due = self._next_due(addition.after)
         self.rows.append(addition.row)
+        self.commands.append(COMMAND_RAW.pack(uuid_bytes(event.command_id), bytes.fromhex(payload_hash)))
         self.made[event.command_id] = (payload_hash, event.version, offset)
 
     def add_refusal(self, refusal: Refusal) -> None:
@@ -121,16 +129,14 @@ class Record:
             self.unsettled = sum(one.size for one in self.emissions)
         self.settled = max(self.settled, settled)
 
-    @property
-    def due(self) -> Due | None:
-        """What time does next to the request."""
-        return None if self.state is None else next_due(self.state, escalates=self.size < ESCALATES_BELOW)
+    def _next_due(self, state: RequestState) -> Due | None:
+        return next_due(state, escalates=self.size < ESCALATES_BELOW)
 
     def encode(self) -> bytes:
         """The record's bytes. Every value in it was encoded once before it was taken over, so this does not fail."""
         refusals, emissions = self.refusals.values(), self.emissions
         body: list[Any] = [
-            self.rows,
+            orjson.Fragment(b"[" + b",".join(self.rows) + b"]"),
             [one.row(self.request_id) for one in refusals],
             [one.row(self.request_id) for one in emissions],
         ]
@@ -144,9 +150,9 @@ class Record:
                     self.offset, self.settled, self.seq, len(self.rows), len(refusals), len(emissions),
                     bytes.fromhex(self.head), uuid_bytes(self.request_id),
                 ),
-                *(COMMAND_RAW.pack(uuid_bytes(id_), bytes.fromhex(made[0])) for id_, made in self.made.items()),
-                *(one.raw() for one in refusals),
-                *(one.raw() for one in emissions),
+                *self.commands,
+                *[one.raw() for one in refusals],
+                *[one.raw() for one in emissions],
                 orjson.dumps(body),
             )
         )  # fmt: skip
@@ -180,7 +186,8 @@ class Record:
             entity=entity[0] if entity else _REQUEST + request_id,
             request_id=request_id,
             events=[event for event, _ in found],
-            rows=rows,
+            rows=[orjson.dumps(row) for row in rows],
+            commands=[data[at : at + COMMAND_RAW.size] for at in range(first, second, COMMAND_RAW.size)],
             offset=offset,
             settled=settled,
             seq=seq,
@@ -193,9 +200,10 @@ class Record:
             record.refusals[refusal.command_id] = refusal
         for raw, row in zip(EMISSION_RAW.iter_unpack(data[third:end]), emission_rows, strict=True):
             record.emissions.append(Emission.restored(raw, row, request_id, record.events))
-        if rows:
-            record.state = fold(record.events, request_id)
-            record.size = len(orjson.dumps(rows)) - 1
+        state = fold(record.events, request_id)
+        if state is not None:
+            record.size = sum(len(row) + 1 for row in record.rows)
+            record.state, record.due = state, record._next_due(state)
         record.unsettled = sum(one.size for one in record.emissions)
         return record
 

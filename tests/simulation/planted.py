@@ -117,7 +117,7 @@ def window_one_ms_too_long(patch: Patch) -> None:
             return real(state, command, context)
         decided = real(state, command, agents.requests.DecisionContext(context.at - 1, context.catalog, context.rules))
         event = decided.event
-        return decided if event is None else replace(decided, event=event.model_copy(update={"at": context.at}))
+        return decided if event is None else decided._replace(event=event.model_copy(update={"at": context.at}))
 
     patch.setitem(rules.decide.DECIDERS, Rollback, rollback)
 
@@ -131,7 +131,7 @@ def window_closed_early(patch: Patch) -> None:
         at = context.at if due is None else max(context.at, due)
         decided = real(state, command, agents.requests.DecisionContext(at, context.catalog, context.rules))
         event = decided.event
-        return decided if event is None else replace(decided, event=event.model_copy(update={"at": context.at}))
+        return decided if event is None else decided._replace(event=event.model_copy(update={"at": context.at}))
 
     patch.setattr(rules.decide, "_close_window", close)
     patch.setattr(WindowSweep, "_still_so", lambda *_: True)
@@ -161,7 +161,7 @@ def superseded_not_checked(patch: Patch) -> None:
 def vote_kept_after_rollback(patch: Patch) -> None:
     real = tables.evolve.APPLIERS[RolledBack]
     patch.setitem(
-        tables.evolve.APPLIERS, RolledBack, lambda state, event: replace(real(state, event), levels=state.levels)
+        tables.evolve.APPLIERS, RolledBack, lambda state, event: real(state, event)._replace(levels=state.levels)
     )
 
 
@@ -169,7 +169,7 @@ def quorum_of_one(patch: Patch) -> None:
     real = tables.evolve.APPLIERS[Approved]
 
     def approved(state: Any, event: Any) -> Any:
-        return real(replace(state, levels=tuple(replace(level, quorum=1) for level in state.levels)), event)
+        return real(state._replace(levels=tuple(level._replace(quorum=1) for level in state.levels)), event)
 
     patch.setitem(tables.evolve.APPLIERS, Approved, approved)
 
@@ -259,8 +259,8 @@ def pool_from_current_assignments(patch: Patch) -> None:
         wanted = state.open_level.level
         found = context.catalog.assignments_for(state.category_id)
         now = tuple(sorted({one.approver_id for one in found if one.level == wanted}))
-        levels = tuple(replace(one, approvers=now) if one.level == wanted else one for one in state.levels)
-        return real(replace(state, levels=levels), command, context)
+        levels = tuple(one._replace(approvers=now) if one.level == wanted else one for one in state.levels)
+        return real(state._replace(levels=levels), command, context)
 
     for kind in (Approve, Reject):
         patch.setitem(rules.decide.DECIDERS, kind, vote)
@@ -328,7 +328,7 @@ def delegates_vote_on_their_own_requests(patch: Patch) -> None:
     real = rules.decide._vote
 
     def vote(state: Any, command: Any, context: Any) -> Any:
-        return real(replace(state, requester_id="nobody"), command, context)
+        return real(state._replace(requester_id="nobody"), command, context)
 
     for kind in (Approve, Reject):
         patch.setitem(rules.decide.DECIDERS, kind, vote)
@@ -347,7 +347,7 @@ def delegate_does_not_stay_on_record(patch: Patch) -> None:
 def reminder_not_remembered(patch: Patch) -> None:
     """It is due for ever, and what comes after it never is."""
     real = tables.evolve.APPLIERS[Reminded]
-    patch.setitem(tables.evolve.APPLIERS, Reminded, lambda state, event: replace(real(state, event), reminded=False))
+    patch.setitem(tables.evolve.APPLIERS, Reminded, lambda state, event: real(state, event)._replace(reminded=False))
 
 
 def reminded_again_and_again(patch: Patch) -> None:
@@ -355,7 +355,7 @@ def reminded_again_and_again(patch: Patch) -> None:
     real = tables.evolve.APPLIERS[Commented]
 
     def commented(state: Any, event: Any) -> Any:
-        return replace(real(state, event), reminded=False, opened_version=event.version)
+        return real(state, event)._replace(reminded=False, opened_version=event.version)
 
     patch.setitem(tables.evolve.APPLIERS, Commented, commented)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,6 @@ from schemas.deadlines import KINDS, Due
 from schemas.events import EVENT_LIST, EVENT_TYPES, AnyEvent, Submitted, action_of, written
 from schemas.state import Status
 from schemas.view import request_view
-from tables.changed import changed
 from tables.event_rows import LAYOUTS
 from tables.evolve import APPLIERS, evolve, fold
 from tables.record import (
@@ -237,13 +236,13 @@ def test_the_samples_are_of_every_format_and_every_layout() -> None:
     documents = [orjson.loads(path.read_bytes()) for path in RECORDS]
     assert {one["format"] for one in documents} == set(range(1, FORMAT + 1))
     newest = [Record.decode(bytes.fromhex(one["hex"])) for one in documents if one["format"] == FORMAT]
-    assert {row[0] for record in newest for row in record.rows} == set(LAYOUTS)
+    assert {orjson.loads(row)[0] for record in newest for row in record.rows} == set(LAYOUTS)
 
 
 def test_an_event_layout_of_a_newer_program_is_not_misread() -> None:
     """A downgrade decides on events that it does not understand."""
     record = record_of(filed())
-    record.rows[0] = [99, *record.rows[0][1:]]
+    record.rows[0] = orjson.dumps([99, *orjson.loads(record.rows[0])[1:]])
     with pytest.raises(ValueError, match="layout 99"):
         Record.decode(record.encode())
 
@@ -318,14 +317,11 @@ def test_window_keys_are_in_the_order_of_their_buckets() -> None:
         )
 
 
-def test_a_changed_copy_is_what_replace_makes_and_leaves_the_first_alone() -> None:
+def test_a_changed_copy_leaves_the_first_alone() -> None:
     """A vote changes the request that an earlier audit record shows."""
     state = approved().state
     assert state is not None
-    copy = changed(state, version=99, former_approvers=frozenset({"ann"}))
-    assert copy == replace(state, version=99, former_approvers=frozenset({"ann"})) and state == approved().state
-    assert hash(changed(state.levels[0], quorum=7)) == hash(replace(state.levels[0], quorum=7))
-    with pytest.raises(KeyError):
-        changed(state, nothing=1)
-    with pytest.raises(FrozenInstanceError):
+    copy = state._replace(version=99, former_approvers=frozenset({"ann"}))
+    assert copy != state and state == approved().state
+    with pytest.raises(AttributeError):
         copy.version = 1  # type: ignore[misc]

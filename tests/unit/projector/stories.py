@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -116,7 +115,7 @@ class Story:
         version = self.state.version + 1
         vote = Vote(approver, decision, self.at, version, comment)
         levels = list(self.state.levels)
-        levels[index] = replace(level, votes=(*level.votes, vote))
+        levels[index] = level._replace(votes=(*level.votes, vote))
         last = index + 1 == len(levels)
         if decision == "reject":
             status, open_index = Status.REJECTED, None
@@ -141,7 +140,7 @@ class Story:
         level_name, vote = self.state.newest_decision
         index = self.levels.index(level_name)
         levels = list(self.state.levels)
-        levels[index] = replace(levels[index], votes=tuple(v for v in levels[index].votes if v != vote))
+        levels[index] = levels[index]._replace(votes=tuple(v for v in levels[index].votes if v != vote))
         version = self.state.version + 1
         self._next(version, levels=tuple(levels), status=Status(f"pending_{level_name.lower()}"), open_index=index)
         event = {
@@ -158,7 +157,7 @@ class Story:
         assert self.state is not None
         self.at += 1000
         levels = tuple(
-            replace(one, approvers=approvers, votes=tuple(v for v in one.votes if v.approver_id in approvers))
+            one._replace(approvers=approvers, votes=tuple(v for v in one.votes if v.approver_id in approvers))
             if one.level == level_name else one
             for one in self.state.levels
         )  # fmt: skip
@@ -209,7 +208,7 @@ class Story:
 
     def _next(self, version: int, **changes: Any) -> None:
         assert self.state is not None
-        self.state = replace(self.state, version=version, updated_at=self.at, changed_version=version, **changes)
+        self.state = self.state._replace(version=version, updated_at=self.at, changed_version=version, **changes)
 
     def _record(
         self, action: str, actor: str, level: str | None, _: str | None, event: dict[str, Any], personal: dict[str, str]
