@@ -1,6 +1,6 @@
 """Faust's Kafka consumer, changed in two ways: it resumes from PostgreSQL's offsets, and hands over whole polls.
 
-When it asks the broker, `fetching` and `pace` say.
+When it asks the broker, `agents.fetching` and `ops.pace` say.
 
 Faust delivers records one by one (0.09 ms of CPU each, `notes/platform.md`) and seeks to the group's committed offsets. Here each
 poll becomes one message whose value is a `Poll`, and the next poll waits until that one is written: what arrives meanwhile makes
