@@ -21,7 +21,7 @@ import psutil
 
 from ops.kafka_clients import Kafka
 from ops.stack.home import Home
-from ops.stack.ports import FIRST, LAST, is_free
+from ops.stack.ports import FIRST, LAST, is_free, is_kept
 from ops.stack.probes import status_of
 from ops.tls.store import Certificates
 
@@ -134,8 +134,10 @@ def _use_test_authority(home: Home) -> None:
 
 
 def free_port() -> int:
-    """A port that is free now; the stack itself reserves it."""
-    return next(port for port in (random.randrange(FIRST, LAST) for _ in range(500)) if is_free(port))
+    """A port that is free now, and that no stack keeps for a server of its own which is down; the stack itself reserves it."""
+    return next(
+        port for port in (random.randrange(FIRST, LAST) for _ in range(500)) if is_free(port) and not is_kept(port)
+    )
 
 
 def down(home: Path) -> None:

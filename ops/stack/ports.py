@@ -43,6 +43,16 @@ def reserve(port: int) -> bool:
     return True
 
 
+def is_kept(port: int) -> bool:
+    """Whether a stack has reserved the port, be it in use or not."""
+    if port in _reserved:
+        return True
+    kept = not reserve(port)
+    if port in _reserved:
+        os.close(_reserved.pop(port))
+    return kept
+
+
 def is_free(port: int) -> bool:
     """Whether a server could listen on the loopback port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

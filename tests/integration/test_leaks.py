@@ -17,7 +17,8 @@ from tests.access_matrix.calls import fingerprint
 from tests.batches import item
 from tests.client import ROUTE_ALL, Api, submission
 
-#: Of each kind so many answers are timed, in turns. On an idle machine the medians differ by a few percent.
+#: Of each kind so many answers are timed, in turns, and the fastest quarter is compared: other tests run beside this one, and hold up
+#: half of the answers at times. On an idle machine they differ by a few percent.
 TIMED = 40
 RATIO = 2.0
 LATEST = {"If-None-Match": '"1"'}
@@ -210,15 +211,15 @@ def test_updates_say_nothing_of_others(api: Api) -> None:
         assert api.get(who, path, cursor=after["cursor"]).json()["cursor"] != after["cursor"]
 
 
-def _medians(calls: list[Callable[[], httpx.Response]]) -> list[float]:
-    """Milliseconds of each kind of call, made in turns."""
+def _undisturbed(calls: list[Callable[[], httpx.Response]]) -> list[float]:
+    """Milliseconds of each kind of call, made in turns: the lower quartile."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(TIMED):
         for taken, call in zip(times, calls, strict=True):
             began = time.perf_counter()
             call()
             taken.append((time.perf_counter() - began) * 1000)
-    return [statistics.median(each) for each in times]
+    return [statistics.quantiles(each, n=4)[0] for each in times]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def _medians(calls: list[Callable[[], httpx.Response]]) -> list[float]:
 def test_hidden_and_missing_take_the_same_time(api: Api, foreign: str, who: str, method: str, path: str) -> None:
     """A clock would tell what the words hide."""
     api.token(who)
-    hidden, nothing = _medians(
+    hidden, nothing = _undisturbed(
         [
             lambda: api.call(who, method, path.format(id=foreign)),
             lambda: api.call(who, method, path.format(id=missing())),
@@ -252,7 +253,7 @@ def test_hidden_and_missing_take_the_same_time_in_a_batch(api: Api, foreign: str
     def send(id_: str) -> httpx.Response:
         return api.post(who, f"/{what}/sync", {"client_id": "c", "items": [item(op, id_)]})
 
-    hidden, nothing = _medians([lambda: send(foreign), lambda: send(missing())])
+    hidden, nothing = _undisturbed([lambda: send(foreign), lambda: send(missing())])
     assert max(hidden, nothing) / min(hidden, nothing) < RATIO, f"hidden {hidden:.2f} ms, missing {nothing:.2f} ms"
 
 
