@@ -17,8 +17,8 @@ from tests.access_matrix.calls import fingerprint
 from tests.batches import item
 from tests.client import ROUTE_ALL, Api, submission
 
-#: Of each kind so many answers are timed, in turns, and the fastest quarter is compared: other tests run beside this one, and hold up
-#: half of the answers at times. On an idle machine they differ by a few percent.
+#: Of each kind so many answers are timed, in turns, and the fastest quarter is compared: other tests run beside this one, and hold
+#: up half of the answers at times. On an idle machine they differ by a few percent.
 TIMED = 40
 RATIO = 2.0
 LATEST = {"If-None-Match": '"1"'}
