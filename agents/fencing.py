@@ -40,11 +40,10 @@ SEND_TIMEOUT_S = 30.0
 #: Bytes of a line's batches that are not acknowledged, as a rule: one request may hold all of them, and brokers take 100 MiB.
 MAX_UNDERWAY_BYTES = 48 * 1024 * 1024
 
-Rows = Sequence[tuple[bytes | None, bytes | None, Headers]]
-
-
 #: A sequence number is 31 bits long, and begins again at 0.
 _SEQUENCES = 2**31
+
+Rows = Sequence[tuple[bytes | None, bytes | None, Headers]]
 
 
 class Line:

@@ -26,7 +26,7 @@ class KafkaLog:
         changelogs: Mapping[str, str],
         outputs: Sequence[str],
         everywhere: Mapping[str, int],
-        line: Line | None = None,
+        line: Line,
     ) -> None:
         self.identity = identity
         self._partition = partition

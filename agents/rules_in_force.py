@@ -19,8 +19,6 @@ log = structlog.get_logger(__name__)
 #: Characters of a file that is compiled where it is needed: about 9 ms for each 1,000 of them. A larger one is compiled in a
 #: thread, 1 s for 1,000 rules, while the version before goes on to route.
 SMALL = 4096
-
-
 #: Routes that are remembered of one version.
 MAX_ROUTES = 10_000
 

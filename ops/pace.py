@@ -12,6 +12,26 @@ import math
 _SPAN = 0.5
 
 
+class Rate:
+    """Records a second lately: each counts over `span` seconds and fades. Times are seconds of one monotonic clock; `last` is when
+    records were added last, `then` the rate at that moment.
+    """
+
+    def __init__(self, span: float) -> None:
+        self.last = float("-inf")
+        self.then = 0.0
+        self._span = span
+
+    def at(self, now: float) -> float:
+        """The rate as of now."""
+        return self.then * math.exp((self.last - now) / self._span)
+
+    def add(self, records: int, now: float) -> None:
+        """So many records came or went."""
+        self.then = self.at(now) + records / self._span
+        self.last = now
+
+
 class Pace:
     """Times are seconds of one monotonic clock.
 
@@ -23,22 +43,17 @@ class Pace:
         self._longest = longest
         self._quiet = quiet
         self._backlog = backlog
-        self._rate = 0.0
-        self._last = 0.0
+        self._rate = Rate(_SPAN)
         self._size = 0
-
-    def rate(self, now: float) -> float:
-        """Records per second lately."""
-        return self._rate * math.exp((self._last - now) / _SPAN)
 
     def delivered(self, records: int, now: float) -> None:
         """A batch of so many records was taken."""
-        self._rate = self.rate(now) + records / _SPAN
-        self._last, self._size = now, records
+        self._rate.add(records, now)
+        self._size = records
 
     def wait(self, now: float) -> float:
         """Seconds until the next batch should be taken."""
-        rate = self.rate(now)
+        rate = self._rate.at(now)
         if rate < self._quiet or self._size >= self._backlog:
             return 0.0
-        return max(0.0, self._last + self._longest * (1 - self._quiet / rate) - now)
+        return max(0.0, self._rate.last + self._longest * (1 - self._quiet / rate) - now)

@@ -6,7 +6,7 @@ A quiet stream is not kept waiting at all.
 
 from __future__ import annotations
 
-import math
+from ops.pace import Rate
 
 #: Records that a message should have before it is worth its fixed cost.
 TARGET = 16
@@ -21,16 +21,14 @@ class Pace:
     """Times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
-        self._rate = 0.0
-        self._last = float("-inf")
+        self._rate = Rate(_MEMORY)
 
     def moved(self, records: int, now: float) -> None:
         """A message with so many records came or went."""
-        self._rate = self._rate * math.exp((self._last - now) / _MEMORY) + records / _MEMORY
-        self._last = now
+        self._rate.add(records, now)
 
     def wait(self, now: float) -> float:
         """Seconds until the next one should; 0 for at once."""
-        if self._rate < QUIET:
+        if self._rate.then < QUIET:
             return 0.0
-        return max(0.0, self._last + min(LONGEST, TARGET / self._rate) - now)
+        return max(0.0, self._rate.last + min(LONGEST, TARGET / self._rate.then) - now)
