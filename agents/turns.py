@@ -11,8 +11,8 @@ LONGEST_S = 0.02
 
 
 class Turns:
-    """While batches are under way, whoever comes waits for the last of them to end; all who wait then begin at once. Where only
-    one shard has something to do, it never waits.
+    """Whoever comes while batches are under way waits for the last of them to end; all who wait then begin at once. Without a batch
+    under way, all who are woken by the same thing begin at once: those of one poll.
     """
 
     def __init__(self, longest_s: float = LONGEST_S) -> None:
@@ -23,32 +23,27 @@ class Turns:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """For one batch of one shard."""
-        if self._running:
-            await self._together()
+        await self._together()
         self._running += 1
         try:
             yield
         finally:
             self._running -= 1
-            if not self._running:
-                self._begin()
+            if not self._running and self._next is not None:
+                asyncio.get_running_loop().call_soon(self._begin, self._next)
 
     async def _together(self) -> None:
-        loop = asyncio.get_running_loop()
         if self._next is None:
+            loop = asyncio.get_running_loop()
             self._next = loop.create_future()
-            loop.call_later(self._longest_s, _end, self._next)
-        waiting = self._next
-        await asyncio.shield(waiting)
+            if self._running:
+                loop.call_later(self._longest_s, self._begin, self._next)
+            else:
+                loop.call_soon(self._begin, self._next)  # after whoever is awake already
+        await asyncio.shield(self._next)
+
+    def _begin(self, waiting: asyncio.Future[None]) -> None:
+        if not waiting.done():
+            waiting.set_result(None)
         if self._next is waiting:
             self._next = None
-
-    def _begin(self) -> None:
-        if self._next is not None:
-            _end(self._next)
-            self._next = None
-
-
-def _end(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)

@@ -74,3 +74,18 @@ def test_who_is_cancelled_while_it_waits_leaves_the_others_their_turn() -> None:
         return diary
 
     assert asyncio.run(run()) == ["a begins", "a ends", "c begins", "c ends", "d begins", "d ends"]
+
+
+def test_those_who_wake_together_begin_together() -> None:
+    """What one poll brought to four shards otherwise goes in two turns: the first one's, and that of the three others."""
+
+    async def run() -> list[str]:
+        turns, diary, waiting = Turns(60), list[str](), asyncio.Event()
+        tasks = [asyncio.create_task(_batch(turns, name, waiting, diary)) for name in "abc"]
+        await _settle()
+        begun = list(diary)
+        waiting.set()
+        await asyncio.gather(*tasks)
+        return begun
+
+    assert asyncio.run(run()) == ["a begins", "b begins", "c begins"]
