@@ -41,7 +41,7 @@ from ops.pace import Pace
 log = structlog.get_logger(__name__)
 
 #: Under load polls are so far apart, in seconds: the shards' batches become bigger, and a command waits half of it on average.
-LONGEST_PAUSE_S = 0.004
+LONGEST_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
