@@ -14,16 +14,7 @@ say() { echo "setup: $*"; }
 
 # --- What the machine has. Each probe fails where a thing is missing.
 
-PYTHON_FOUND=
-find_python() { # sets PYTHON_FOUND to one with which .venv can be made
-  local name
-  [ -z "$PYTHON_FOUND" ] || return 0
-  for name in ${PYTHON:-} python3.11 python3.12 python3.13 python3; do
-    PYTHON_FOUND=$("$name" -c 'import ensurepip, sys, venv; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null) || continue
-    [ -z "$PYTHON_FOUND" ] || return 0
-  done
-  return 1
-}
+. ops/stack/python.sh
 
 find_compiler() { # durable_rules has no wheel: a C compiler and Python's headers
   command -v cc >/dev/null || return 1
@@ -131,6 +122,7 @@ if ! python_packages_current; then
   pip_install --require-hashes -r .venv/setuptools.lock
   pip_install --require-hashes --no-build-isolation --use-pep517 -r "$LOCK"
   pip_install --no-deps --no-build-isolation -e .
+  echo "$PYTHON_FOUND" > .venv/.python
   python_key > .venv/.setup
 fi
 # Where PYTHONDONTWRITEBYTECODE is set, every process would compile all that it imports of ours, at every start.
