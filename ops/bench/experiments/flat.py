@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from ops.bench.bounds import memory_targets
+from ops.bench.cost import memory_mb
 from ops.bench.experiments.options import Options
 from ops.bench.fill import Progress, ask, chunks, send
 from ops.bench.load import Load, closed_loop
@@ -78,6 +80,16 @@ def _add(result: Result, axis: str, label: str, points: list[Point]) -> None:
     for name in PROCESSES:
         series[name] = [(float(size), cost[name]) for size, cost in costs]
     result.plots.append(Plot(f"flat-{axis}", f"CPU per command against {label}", label, "ms", series, log_x=True))
+    memory = {name: [found["memory_mb"].get(name, 0.0) for _, found in points] for name in points[-1][1]["memory_mb"]}
+    result.tables.append(
+        Table(
+            f"Memory against {label}, MB (Pss)",
+            [label, *memory],
+            [[size, *(line[at] for line in memory.values())] for at, (size, _) in enumerate(points)],
+        )
+    )
+    if axis == "held":
+        result.targets += memory_targets({name: max(line) for name, line in memory.items()})
     first, last = sum(costs[0][1].values()), sum(costs[-1][1].values())
     what = f"cost at {costs[-1][0]:,} over cost at {costs[0][0]:,} {label}"
     result.targets.append(Target(what, round(last / first, 3), GROWTH))
@@ -99,7 +111,8 @@ async def _point(home: Home, load: Load, count: int, what: str) -> dict[str, Any
         first = int(time.time() * 1000) % 1_000_000_000
         loop = closed_loop(load, load.whole, first, count // ROUNDS, LANES, progress_of(what))
         found.append(await priced(loop, server_processes(home)))
-    return sorted(found, key=lambda one: sum(_costs(one).values()))[ROUNDS // 2]
+    middle = sorted(found, key=lambda one: sum(_costs(one).values()))[ROUNDS // 2]
+    return middle | {"memory_mb": await asyncio.to_thread(memory_mb, server_processes(home))}
 
 
 def _held(options: Options, count: int, result: Result) -> list[Point]:

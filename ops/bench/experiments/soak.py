@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
+from ops.bench.bounds import memory_targets
 from ops.bench.cost import memory_mb
 from ops.bench.experiments.options import Options
 from ops.bench.figures import rounded, slope
@@ -95,6 +96,7 @@ def _result(samples: Samples, measured: Measured, rate: float, minutes: float, s
             ]
         )
         targets.append(Target(f"growth of {name}, MB an hour", growth, GROWTH_MB))
+    targets += memory_targets({name: max(value for _, value in points) for name, points in samples.memory.items()})
     lags = ", ".join(f"{name} {max(value for _, value in points):g}" for name, points in samples.lag.items())
     columns = ["process", "MB after warm-up", "MB at the end", "MB at most", "growth MB/h", "CPU ms/s"]
     note = (
