@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from agents.ports import BatchFull, Busy, Effects, Incoming, Log, NotYet, Shard, Store
+from agents.topology import INDEXES
 
 #: Waits until reference data up to an offset is there. Raises if it does not come.
 CaughtUp = Callable[[int], Awaitable[None]]
-#: Tables that say nothing by themselves: an entry that its record does not confirm is passed over, one that is missing is found
-#: when the index is rebuilt, at each assignment.
-INDEXES = frozenset({"windows"})
 #: What a record that found its shard busy waits for.
 Work = Callable[[], Awaitable[None]]
 

@@ -8,11 +8,11 @@ from functools import partial
 import structlog
 
 from agents.ports import Busy
-from agents.rules_in_force import SMALL
 from ops.checking.process import DiedError, TooMuchError, ask
 from rules.decide_reference import findings_of
 from rules.model import Finding
 from schemas.catalog import Catalog
+from schemas.reference import SMALL_RULES
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class RulesChecks:
             if isinstance(found[1], DiedError):
                 raise found[1]
             return found[1]
-        if len(yaml) <= SMALL and _small(catalog):
+        if len(yaml) <= SMALL_RULES and _small(catalog):
             return findings_of(yaml, catalog)
         raise Busy(partial(self._check, yaml, catalog))
 

@@ -12,13 +12,10 @@ from rules.engine import Facts, RulesEngine
 from rules.file import parse_rules
 from rules.model import Rule, RulesFile
 from schemas.catalog import Catalog
-from schemas.reference import Entity, Rules
+from schemas.reference import SMALL_RULES, Entity, Rules
 
 log = structlog.get_logger(__name__)
 
-#: Characters of a file that is compiled where it is needed: about 9 ms for each 1,000 of them. A larger one is compiled in a
-#: thread, 1 s for 1,000 rules, while the version before goes on to route.
-SMALL = 4096
 #: Routes that are remembered of one version.
 MAX_ROUTES = 10_000
 
@@ -62,7 +59,7 @@ class RulesInForce:
             return None
         if self._compiled is None or self._compiled.version != newest:
             rules = self._catalog.rules[newest]
-            if self._compiled is None or not self._aside or len(rules.yaml) <= SMALL:
+            if self._compiled is None or not self._aside or len(rules.yaml) <= SMALL_RULES:
                 self._take(_compile(rules))
             else:
                 self._compile_aside(rules)

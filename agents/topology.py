@@ -15,6 +15,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     topics.SECURITY: (SESSIONS,),
     topics.REFERENCE_COMMANDS: (CATALOG,),
 }
+#: Tables that say nothing by themselves: an entry that its record does not confirm is passed over, one that is missing is found
+#: when the index is rebuilt, at each assignment. They are written with the table before them.
+INDEXES = frozenset({WINDOWS})
 CHANGELOGS: Mapping[str, str] = {
     CHAINS: topics.CHAINS_CHANGELOG,
     REQUESTS: topics.REQUESTS_CHANGELOG,

@@ -16,9 +16,8 @@ from gateway.http.problems import refusal, unavailable
 from gateway.streams.outcomes import Waiter
 from schemas.catalog import Catalog
 from schemas.codes import Code
+from schemas.reference import SMALL_RULES
 
-#: Characters of a file that the worker checks in some ten milliseconds: it goes there at once.
-SMALL = 4096
 #: Large files under way from this gateway, and one of each admin.
 MOST = 2
 #: One whose answer was not waited for is under way until it is decided, or so long: the worker's own limit, and some.
@@ -57,7 +56,7 @@ class RulesPublishing:
             Problem: 422 `rules-invalid` with findings, or as `RulesDesk.check`; 503 when too many are under way; and what `send`
                 raises.
         """
-        if len(yaml) <= SMALL:
+        if len(yaml) <= SMALL_RULES:
             return await send()
         if admin_id in self._under_way:
             raise unavailable("Another rules file of yours is being published. Try again later.", _RETRY_AFTER)

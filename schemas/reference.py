@@ -89,6 +89,11 @@ class Delegation(EntityBase):
         return self.from_ms <= at_ms < self.until_ms
 
 
+#: Characters of a rules file that is checked and compiled where it arrives: about 9 ms for each 1,000 of them. A larger one is
+#: checked at the gateway first, and in a process and a thread of its own at the worker: 1 s for 1,000 rules.
+SMALL_RULES = 4096
+
+
 class Rules(EntityBase):
     """One published version of the rules file; `id` is the version as text."""
 

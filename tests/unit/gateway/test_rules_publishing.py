@@ -10,12 +10,12 @@ import pytest
 from gateway import rules_publishing
 from gateway.http.answers import NO_CONTENT, Answer
 from gateway.http.problems import Problem
-from gateway.rules_publishing import MOST, SMALL, RulesPublishing
+from gateway.rules_publishing import MOST, RulesPublishing
 from gateway.streams.outcomes import Heard, Waiter
 from schemas.catalog import Catalog
-from schemas.reference import Rules
+from schemas.reference import SMALL_RULES, Rules
 
-LARGE = "#" * (SMALL + 1)
+LARGE = "#" * (SMALL_RULES + 1)
 ERROR = {"severity": "error", "code": "bad-value", "message": "none"}
 PENDING = Answer(b"", 202)
 
