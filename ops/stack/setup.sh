@@ -115,7 +115,7 @@ done
 pip_install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$@"; }
 
 if ! python_packages_current; then
-  say "installing Python packages into .venv"
+  say "installing Python packages into .venv, with $PYTHON_FOUND"
   "$PYTHON_FOUND" -m venv --clear .venv
   # durable_rules is built from source; with the locked setuptools, not with the newest that a build of its own would fetch.
   awk '/^setuptools==/{on=1} on{print} on && !/\\$/{exit}' "$LOCK" > .venv/setuptools.lock
