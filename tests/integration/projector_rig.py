@@ -103,7 +103,7 @@ class Rig:
     def send(
         self, records: Iterable[dict[str, Any]], raw: Iterable[tuple[bytes, bytes]] = (), pause: float = 0.0
     ) -> None:
-        """Append audit records (and raw key/value pairs) to the audit stream, with so many seconds between them."""
+        """Append audit records (and raw key/value pairs) to the audit stream, one every so many seconds."""
         pairs = [(key_of(record), value_of(record)) for record in records]
         asyncio.run(_send(self.home.kafka, [*pairs, *raw], pause))
 
@@ -220,13 +220,16 @@ async def _send(kafka: Kafka, pairs: list[tuple[bytes, bytes]], pause: float = 0
     async with asyncio.timeout(60):
         await producer.start()
         try:
-            sent = []
+            sent, due = [], time.monotonic()
             for key, value in pairs:
+                due += pause
                 sent.append(
                     await producer.send(topics.AUDIT, key=key, value=value, headers=[("ce_type", b"athena.audit")])
                 )
                 if pause:
-                    await asyncio.sleep(pause)
+                    await asyncio.sleep(
+                        max(0.0, due - time.monotonic())
+                    )  # who is late sends more at once: the rate stays
             await asyncio.gather(*sent)
         finally:
             await producer.stop()

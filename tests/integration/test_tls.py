@@ -124,9 +124,12 @@ def test_no_server_speaks_what_is_older_than_tls_1_2(protected: Stack) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             context = _caller(protected, owner)
-            context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
             context.set_ciphers("ALL:@SECLEVEL=0")
-        with pytest.raises(ssl.SSLError, match=r"(?i)version|protocol"):
+            context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+            assert certificate_at(place, context, place == postgres)
+            context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+        # The gateway hangs up without saying why: uvloop passes no alert on.
+        with pytest.raises(ssl.SSLError):
             certificate_at(place, context, place == postgres)
 
 
