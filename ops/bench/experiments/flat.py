@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from ops.bench import speed
 from ops.bench.bounds import memory_targets
 from ops.bench.cost import memory_mb
 from ops.bench.experiments.options import Options
@@ -71,13 +72,27 @@ def _add(result: Result, axis: str, label: str, points: list[Point]) -> None:
             size,
             *(round(cost[name], 3) for name in PROCESSES),
             round(sum(cost.values()), 3),
+            round(found["fixed_work_ms"], 2),
+            round(_evened(found) / _evened(points[0][1]), 3),
             found["p50_ms"],
             found["errors"],
         ]
         for (size, cost), (_, found) in zip(costs, points, strict=True)
     ]
-    columns = [label, *(f"{name} ms" for name in PROCESSES), "all ms/command", "p50 ms", "errors"]
-    result.tables.append(Table(f"CPU per command against {label}", columns, rows))
+    columns = [
+        label,
+        *(f"{name} ms" for name in PROCESSES),
+        "all ms/command",
+        "fixed work ms",
+        "over the first",
+        "p50 ms",
+        "errors",
+    ]
+    note = (
+        "*Over the first*: the cost over that of the first line, each divided by the CPU time that a fixed work took beside it "
+        "(*fixed work*), for the machine is slower in one minute than in another."
+    )
+    result.tables.append(Table(f"CPU per command against {label}", columns, rows, note))
     series: dict[str, Points] = {"all": [(float(size), sum(cost.values())) for size, cost in costs]}
     for name in PROCESSES:
         series[name] = [(float(size), cost[name]) for size, cost in costs]
@@ -92,7 +107,7 @@ def _add(result: Result, axis: str, label: str, points: list[Point]) -> None:
     )
     if axis == "held":
         result.targets += memory_targets({name: max(line) for name, line in memory.items()})
-    first, last = sum(costs[0][1].values()), sum(costs[-1][1].values())
+    first, last = _evened(points[0][1]), _evened(points[-1][1])
     what = f"cost at {costs[-1][0]:,} over cost at {costs[0][0]:,} {label}"
     result.targets.append(Target(what, round(last / first, 3), GROWTH))
     result.notes += disturbed_note({f"{size} {label}": found["other_share"] for size, found in points})
@@ -105,15 +120,22 @@ def _costs(found: dict[str, Any]) -> dict[str, float]:
     return {name: 1000 * value / commands for name, value in kinds.items()}
 
 
+def _evened(found: dict[str, Any]) -> float:
+    """ms of all processes for a command, for each ms that a fixed work took meanwhile."""
+    return sum(_costs(found).values()) / float(found["fixed_work_ms"])
+
+
 async def _point(home: Home, load: Load, count: int, what: str) -> dict[str, Any]:
-    """The run of the middle cost, of `ROUNDS`: others on the machine disturb single ones."""
+    """The run of the middle cost over the machine's own slowness, of `ROUNDS`: others on the machine disturb single ones."""
     say(f"flat: {what}, {ROUNDS} times {count // ROUNDS} requests")
     found = []
     for _ in range(ROUNDS):
         first = int(time.time() * 1000) % 1_000_000_000
         loop = closed_loop(load, load.whole, first, count // ROUNDS, LANES, progress_of(what))
-        found.append(await priced(loop, server_processes(home)))
-    middle = sorted(found, key=lambda one: sum(_costs(one).values()))[ROUNDS // 2]
+        async with speed.beside() as slowness:
+            found.append(await priced(loop, server_processes(home)))
+        found[-1]["fixed_work_ms"] = slowness.cost_ms
+    middle = sorted(found, key=_evened)[ROUNDS // 2]
     return middle | {"memory_mb": await asyncio.to_thread(memory_mb, server_processes(home))}
 
 
