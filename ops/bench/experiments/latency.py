@@ -140,6 +140,7 @@ def _situations(home: Home, load: Traced, progress: Progress, seconds: float, op
             wanted = await asyncio.to_thread(ask, uuid.uuid4().hex, range(backlog), progress.partitions)
             await send(home.kafka, wanted)
             await progress.reach(lambda: progress.end(topics.OUTCOMES), before + wanted.count)
+            await _taken_again(load, next(numbers))
         return await steady(RATE, seconds)
 
     return {
@@ -148,6 +149,18 @@ def _situations(home: Home, load: Traced, progress: Progress, seconds: float, op
         f"at 10/s with a burst to {BURST:g}/s": burst,
         "at 10/s while the projector catches up": catching_up,
     }
+
+
+async def _taken_again(load: Load, number: int) -> None:
+    """Return once the gateway takes requests: it refuses new ones until it has seen that the worker is through what was sent."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await load.submit(number)
+            except RuntimeError:
+                await asyncio.sleep(0.1)
+            else:
+                return
 
 
 async def _run(one: Awaitable[Measured]) -> Measured:

@@ -37,7 +37,7 @@ COLUMNS = ["workers", "beside", "commands", "commands/s", "worker ms/command", "
 
 def run(options: Options) -> Result:
     """One worker on 4 partitions, then four."""
-    count = options.commands or options.pick(2_000, 40_000)
+    count = options.commands or options.pick(2_000, 16_000)
     rows: list[list[Cell]] = []
     notes: list[str] = []
     for workers in options.pick((1,), (1, 4)):
