@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from ops.bench.settling import upkeep
+
 #: Of ten copies one waits for L1, and one is the requester's own.
 WAITING, OWN = 0, 1
 CHUNK = 20_000
@@ -85,8 +87,7 @@ async def fill(
         "UPDATE audit.applied_offsets SET next_offset = greatest(next_offset, $1::bigint)",
         numbers.stop // partitions + 1,
     )
-    await database.execute("CHECKPOINT", timeout=TIME_OUT)
-    await database.execute(f"VACUUM (ANALYZE) {', '.join(TABLES)}", timeout=TIME_OUT)
+    await upkeep(database)
 
 
 async def differences(database: asyncpg.Connection, originals: Originals) -> list[str]:

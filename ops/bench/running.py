@@ -55,6 +55,11 @@ def server_processes(home: Home) -> dict[str, int]:
     return roots | {f"worker-{index}": pid for index, pid in enumerate(pids.get("workers", [])[1:], start=1)}
 
 
+def kind_of(process: str) -> str:
+    """What kind of process it is, by its name in `server_processes`."""
+    return process.split("-", maxsplit=1)[0]
+
+
 @contextmanager
 def bench_stack(
     named: str | None = None, *, partitions: int = 4, workers: int = 1, rules: bool = True, flushed: bool = False

@@ -2,7 +2,7 @@
 
 PYTHON_FOUND=
 find_python() { # sets PYTHON_FOUND to one with which .venv can be made
-  local name path cost best needs
+  local name path cost best chosen needs
   [ -z "$PYTHON_FOUND" ] || return 0
   if [ -z "${PYTHON:-}" ] && python_fits "$(cat .venv/.python 2>/dev/null)"; then return 0; fi
   # Builds of one version differ by a third in speed: without profile-guided optimisation, as pyenv makes them, and with it, as
@@ -14,9 +14,9 @@ find_python() { # sets PYTHON_FOUND to one with which .venv can be made
       while read -r path; do
         python_fits "$path" "$needs" || continue
         cost=$(python_cost "$path") || continue
-        if [ -z "$best" ] || [ $((cost * 10)) -lt $((best * 9)) ]; then best=$cost; PYTHON_CHOSEN=$PYTHON_FOUND; fi
+        if [ -z "$best" ] || [ $((cost * 10)) -lt $((best * 9)) ]; then best=$cost; chosen=$PYTHON_FOUND; fi
       done < <(type -aP "$name" | awk '!seen[$0]++')
-      if [ -n "$best" ]; then PYTHON_FOUND=$PYTHON_CHOSEN; return 0; fi
+      if [ -n "$best" ]; then PYTHON_FOUND=$chosen; return 0; fi
     done
   done
   PYTHON_FOUND=

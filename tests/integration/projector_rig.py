@@ -227,9 +227,8 @@ async def _send(kafka: Kafka, pairs: list[tuple[bytes, bytes]], pause: float = 0
                     await producer.send(topics.AUDIT, key=key, value=value, headers=[("ce_type", b"athena.audit")])
                 )
                 if pause:
-                    await asyncio.sleep(
-                        max(0.0, due - time.monotonic())
-                    )  # who is late sends more at once: the rate stays
+                    # Who is late sends more at once: the rate stays.
+                    await asyncio.sleep(max(0.0, due - time.monotonic()))
             await asyncio.gather(*sent)
         finally:
             await producer.stop()

@@ -25,6 +25,7 @@ from ops.bench.rules_file import many_rules, rules_text
 from ops.bench.running import (
     bench_stack,
     disturbed_note,
+    kind_of,
     priced,
     progress_of,
     push_rules,
@@ -116,7 +117,7 @@ def _add(result: Result, axis: str, label: str, points: list[Point]) -> None:
 def _costs(found: dict[str, Any]) -> dict[str, float]:
     """ms per command of each kind of process, all workers together."""
     split, commands = found["cpu_s"], max(1, found["completed"] * COMMANDS)
-    kinds = {name: sum(value for each, value in split.items() if each.split("-")[0] == name) for name in PROCESSES}
+    kinds = {name: sum(value for each, value in split.items() if kind_of(each) == name) for name in PROCESSES}
     return {name: 1000 * value / commands for name, value in kinds.items()}
 
 
