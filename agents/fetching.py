@@ -16,6 +16,8 @@ from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
 
+from ops.kafka_driver import check_fetching
+
 
 class Gate:
     """Between a fetcher and the broker. Shut at first; positions are looked up all the same."""
@@ -56,5 +58,6 @@ class GatedConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _fetch_records(self, consumer: Any, *args: Any, **limits: Any) -> Any:
         if self._gate is None or self._gate.fetcher is not consumer._fetcher:
             self._gate = Gate(consumer._fetcher)
+        check_fetching(consumer)
         with self._gate.opened():
             return await super()._fetch_records(consumer, *args, **limits)

@@ -1,0 +1,87 @@
+"""aiokafka 0.14.0, with three defects mended that end a client, or whoever uses it, in silence.
+
+uvloop refuses to write on a connection that the other side has reset, by a RuntimeError where asyncio says nothing, and aiokafka
+takes that for a bug of its own: the task that fetches, sends or commits ends for good (aio-libs/aiokafka#1038). And a consumer
+whose fetching has ended answers every poll with nothing, for ever. Seen on a gateway that heard of no outcome any more.
+To stop a consumer whose request has just failed cancels whoever stops it.
+
+Wraps `AIOKafkaConnection.send`, uses `Fetcher._fetch_task` and `_pending_tasks`: pinned in pyproject.toml, tested on a real broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import wraps
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+__all__ = ["AIOKafkaAdminClient", "AIOKafkaProducer", "Consumer", "check_fetching"]
+
+_send = AIOKafkaConnection.send
+
+
+@wraps(_send)
+def _send_if_open(self: Any, *arguments: Any, **options: Any) -> Any:
+    """As aiokafka's, and raises KafkaConnectionError too where the other side has closed."""
+    if self._writer is not None and self._writer.is_closing():
+        self.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(f"the connection to {self.host}:{self.port} was closed by the other side")
+    return _send(self, *arguments, **options)
+
+
+AIOKafkaConnection.send = _send_if_open
+
+
+def check_fetching(consumer: AIOKafkaConsumer) -> None:
+    """Raises KafkaError when a consumer that was started fetches no more: it must be made anew."""
+    if not consumer._closed and _has_ended(consumer):
+        error = consumer._fetcher._fetch_task.exception()
+        raise KafkaError(f"a consumer fetches no more, and must be made anew: {error!r}") from error
+
+
+def _has_ended(consumer: AIOKafkaConsumer) -> bool:
+    """Whether its fetching has failed for good."""
+    task = consumer._fetcher and consumer._fetcher._fetch_task
+    return task is not None and task.done() and not task.cancelled()
+
+
+class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """aiokafka's; a poll raises KafkaError once it fetches no more, and it can be stopped all the same."""
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[ConsumerRecord]]:
+        check_fetching(self)
+        found: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(
+            *partitions, timeout_ms=timeout_ms, max_records=max_records
+        )
+        return found
+
+    async def getone(self, *partitions: TopicPartition) -> ConsumerRecord:
+        check_fetching(self)
+        return await super().getone(*partitions)
+
+    async def stop(self) -> None:
+        if self._fetcher is not None and not self._closed:
+            await _end(self._fetcher)
+        try:
+            await super().stop()
+        except KafkaError:
+            if not _has_ended(self):
+                raise
+            # A poll has said why; aiokafka's own leaves the connections open then.
+            await self._client.close()
+
+
+async def _end(fetcher: Any) -> None:
+    """aiokafka's own `close` raises CancelledError, as if its caller were meant, while a request that failed is to be repeated."""
+    for tasks in ({fetcher._fetch_task}, fetcher._pending_tasks):
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+    fetcher._pending_tasks.clear()
