@@ -96,6 +96,8 @@ async def _exchange(process: asyncio.subprocess.Process, head: bytes, feed: Feed
     stdin = process.stdin
 
     async def write(data: bytes) -> None:
+        if stdin.is_closing():  # uvloop raises RuntimeError for a write to it
+            raise _AnsweredError
         try:
             stdin.write(data)
             await stdin.drain()

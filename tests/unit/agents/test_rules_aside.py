@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+import uvloop
 
 from agents import rules_checks, rules_watch
 from agents.barrier import process
@@ -94,6 +96,22 @@ def test_a_program_that_dies_or_talks_for_ever_is_no_answer(monkeypatch: pytest.
     monkeypatch.setattr(checking, "_COMMAND", ("/no/such/program",))
     with pytest.raises(OSError, match="no/such/program"):
         asyncio.run(checking.ask(ask, Catalog(), 1.0))
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_program_that_dies_before_it_has_heard_all_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Else it would end the worker that asks: uvloop refuses to write to a pipe that is closed, asyncio does not."""
+    monkeypatch.setattr(checking, "_COMMAND", (sys.executable, "-c", ""))
+
+    async def feed(write: checking.Write) -> None:
+        for _ in range(10_000):
+            await write(b"more\n")
+            await asyncio.sleep(0.001)
+
+    with asyncio.Runner(loop_factory=loop) as runner, pytest.raises(checking.DiedError):
+        runner.run(checking.ask({"ask": "check"}, None, 10.0, feed))
 
 
 def test_a_killed_program_is_waited_for_however_full_its_pipe_is(monkeypatch: pytest.MonkeyPatch) -> None:
