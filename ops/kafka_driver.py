@@ -21,6 +21,9 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 __all__ = ["AIOKafkaAdminClient", "AIOKafkaProducer", "Consumer", "check_fetching"]
 
+#: A task that did not end when it was told to is told again after so long.
+AGAIN_SECONDS = 0.1
+
 _send = AIOKafkaConnection.send
 
 
@@ -66,22 +69,26 @@ class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
         return await super().getone(*partitions)
 
     async def stop(self) -> None:
+        had_ended = not self._closed and _has_ended(self)
         if self._fetcher is not None and not self._closed:
             await _end(self._fetcher)
         try:
             await super().stop()
         except KafkaError:
-            if not _has_ended(self):
+            if not had_ended:
                 raise
             # A poll has said why; aiokafka's own leaves the connections open then.
             await self._client.close()
 
 
 async def _end(fetcher: Any) -> None:
-    """aiokafka's own `close` raises CancelledError, as if its caller were meant, while a request that failed is to be repeated."""
+    """aiokafka's own `close` raises CancelledError, as if its caller were meant, while a request that failed is to be repeated; and
+    waits for ever just after `assign`, when its fetcher takes the end for that of a request of the assignment before.
+    """
     for tasks in ({fetcher._fetch_task}, fetcher._pending_tasks):
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        left = set(tasks)
+        while left:
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=AGAIN_SECONDS)
     fetcher._pending_tasks.clear()

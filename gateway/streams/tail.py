@@ -17,6 +17,7 @@ from schemas import topics
 #: For one look. Who is told that it is not known comes again.
 SECONDS = 3.0
 _PAUSE = 0.1
+_STOP_SECONDS = 1.0
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -51,8 +52,9 @@ async def _is_applied(call: Call) -> bool:
                 return True
             await asyncio.sleep(_PAUSE)
     finally:
-        with contextlib.suppress(KafkaError):
-            await consumer.stop()
+        with contextlib.suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await consumer.stop()
 
 
 async def _has_records(consumer: AIOKafkaConsumer, starts: Offsets, ends: Offsets) -> bool:

@@ -116,6 +116,30 @@ def test_a_consumer_that_fetches_no_more_says_so(stack: Stack) -> None:
     run(asyncio.new_event_loop, says_so())
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("turns", range(6))
+def test_a_consumer_that_has_just_been_told_what_to_read_stops(
+    stack: Stack, loop: Callable[[], asyncio.AbstractEventLoop], turns: int
+) -> None:
+    """Else whoever looked up where the log ends, and ran out of time, waits for ever, and so do all who come after."""
+
+    async def stops() -> None:
+        consumer = stack.kafka.consumer(enable_auto_commit=False)
+        await consumer.start()
+        consumer.assign([TP])
+        await consumer.seek_to_beginning(TP)
+        await consumer.getmany(timeout_ms=100)
+        await asyncio.sleep(0.1)  # it asks for more
+        assert consumer._fetcher._pending_tasks
+        consumer.assign([TopicPartition(topics.AUDIT, 1)])
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(consumer.stop(), SECONDS)
+        assert not any(line.connected() for line in consumer._client._conns.values())
+
+    run(loop, stops())
+
+
 def test_a_gateway_whose_consumer_fetches_no_more_makes_a_new_one(stack: Stack, api: Api) -> None:
     """Else each POST waits in vain, as long as that process lives."""
 
