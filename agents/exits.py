@@ -15,20 +15,34 @@ log = structlog.get_logger(__name__)
 EXIT_FAILED, EXIT_STALLED, EXIT_FENCED = 70, 71, 75
 #: From the signal to the end of the process, in seconds; the supervisor kills after 10.
 SHUTDOWN_LIMIT_S = 9.0
+#: For what is still to be written to the log.
+FLUSH_LIMIT_S = 2.0
 
 
 def die(reason: str, code: int, error: BaseException | None = None) -> NoReturn:
     """End the process without committing anything."""
-    log.critical(reason, exit_code=code, exc_info=error)
-    end(code)
+    _end_after(FLUSH_LIMIT_S, code)
+    try:
+        log.critical(reason, exit_code=code, exc_info=error)
+    finally:
+        end(code)
 
 
 def end(code: int) -> NoReturn:
-    """End the process now; no thread of a Kafka client keeps it."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    """End the process now: neither a thread of a Kafka client keeps it, nor a log that has no room or no reader."""
+    _end_after(FLUSH_LIMIT_S, code)
+    try:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _end_after(seconds: float, code: int) -> None:
+    timer = threading.Timer(seconds, os._exit, args=(code,))
+    timer.daemon = True
+    timer.start()
 
 
 def bound_shutdown(code: int = 0, limit_s: float = SHUTDOWN_LIMIT_S) -> threading.Timer:

@@ -16,7 +16,11 @@ from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
 
-from ops.kafka_driver import check_fetching
+from ops.kafka_driver import check_hearing
+
+#: Seconds after which aiokafka leaves the group when nobody polls, and joins it again only when somebody does. Never: Faust polls
+#: only while it has partitions. Tables being restored or a database that is away are no reason to leave; watchdogs see the rest.
+LEAVES_AFTER_S = 1e9
 
 
 class Gate:
@@ -58,6 +62,6 @@ class GatedConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _fetch_records(self, consumer: Any, *args: Any, **limits: Any) -> Any:
         if self._gate is None or self._gate.fetcher is not consumer._fetcher:
             self._gate = Gate(consumer._fetcher)
-        check_fetching(consumer)
+        check_hearing(consumer)
         with self._gate.opened():
             return await super()._fetch_records(consumer, *args, **limits)

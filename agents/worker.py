@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY, start_http_server
 
 from agents.consumer import PromptConsumer, PromptTransport
 from agents.exits import bound_shutdown
+from agents.fetching import LEAVES_AFTER_S
 from agents.host import ShardHost
 from agents.kafka_cluster import kafka_world
 from agents.polls import PollSchema
@@ -111,7 +112,7 @@ def create(settings: Settings) -> WorkerApp:
         broker_request_timeout=30.0,
         broker_commit_interval=1.0,
         broker_max_poll_records=500,
-        broker_max_poll_interval=300.0,
+        broker_max_poll_interval=LEAVES_AFTER_S,
         # In polls, not records: each holds up to `broker_max_poll_records`.
         stream_buffer_maxsize=2,
         stream_wait_empty=False,

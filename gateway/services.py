@@ -66,6 +66,8 @@ _CLEANING_SECONDS = 3600.0
 class Services:
     """Raises SystemExit for settings that cannot work. `started` once all connections were made."""
 
+    _stopped = False
+
     def __init__(self, settings: Settings) -> None:
         self.secrets = Secrets(settings)
         keys = self.secrets.take("token_keys", KeyRing.parse)
@@ -161,7 +163,7 @@ class Services:
 
     async def stop(self) -> None:
         """Stop within a few seconds."""
-        self.started = False
+        self.started, self._stopped = False, True
         tasks: list[asyncio.Task[Any]] = [*self._tasks, *filter(None, [self._checking])]
         for task in tasks:
             task.cancel()
@@ -220,7 +222,8 @@ class Services:
 
     def _ended(self, connect: asyncio.Task[None]) -> None:
         """It ends with a bug alone: without it this process would be not ready for ever, and say nothing."""
-        if not connect.cancelled() and (error := connect.exception()) is not None:
+        error = asyncio.CancelledError("from within") if connect.cancelled() else connect.exception()
+        if error is not None and not self._stopped:
             log.error("connecting failed for good", exc_info=error)
             self._failed = error
 

@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-__all__ = ["AIOKafkaAdminClient", "AIOKafkaProducer", "Consumer", "check_fetching"]
+__all__ = ["AIOKafkaAdminClient", "AIOKafkaProducer", "Consumer", "Deaf", "check_hearing"]
 
 #: A task that did not end when it was told to is told again after so long.
 AGAIN_SECONDS = 0.1
@@ -39,11 +39,24 @@ def _send_if_open(self: Any, *arguments: Any, **options: Any) -> Any:
 AIOKafkaConnection.send = _send_if_open
 
 
-def check_fetching(consumer: AIOKafkaConsumer) -> None:
-    """Raises KafkaError when a consumer that was started fetches no more: it must be made anew."""
-    if not consumer._closed and _has_ended(consumer):
+class Deaf(KafkaError):  # type: ignore[misc]
+    """A consumer that was started hears of nothing more: it must be made anew."""
+
+
+def check_hearing(consumer: AIOKafkaConsumer) -> None:
+    """Raises Deaf when a consumer fetches no more, or has left its group for good. aiokafka's own polls look at the group alone,
+    and Faust's at neither.
+    """
+    if consumer._closed:
+        return
+    if _has_ended(consumer):
         error = consumer._fetcher._fetch_task.exception()
-        raise KafkaError(f"a consumer fetches no more, and must be made anew: {error!r}") from error
+        raise Deaf(f"a consumer fetches no more, and must be made anew: {error!r}") from error
+    try:
+        if consumer._coordinator is not None:
+            consumer._coordinator.check_errors()
+    except Exception as error:
+        raise Deaf(f"a consumer's group has failed, and it must be made anew: {error!r}") from error
 
 
 def _has_ended(consumer: AIOKafkaConsumer) -> bool:
@@ -53,19 +66,19 @@ def _has_ended(consumer: AIOKafkaConsumer) -> bool:
 
 
 class Consumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """aiokafka's; a poll raises KafkaError once it fetches no more, and it can be stopped all the same."""
+    """aiokafka's; a poll raises Deaf once it hears of nothing more, and it can be stopped all the same."""
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
-        check_fetching(self)
+        check_hearing(self)
         found: dict[TopicPartition, list[ConsumerRecord]] = await super().getmany(
             *partitions, timeout_ms=timeout_ms, max_records=max_records
         )
         return found
 
     async def getone(self, *partitions: TopicPartition) -> ConsumerRecord:
-        check_fetching(self)
+        check_hearing(self)
         return await super().getone(*partitions)
 
     async def stop(self) -> None:

@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -43,7 +44,10 @@ FETCH_BYTES, FETCH_WAIT_MS = 1024 * 1024, 1_000
 PARTITION_FETCH_BYTES = 1024 * 1024
 OPEN_TIME_OUT = 60.0
 STOP_TIME_OUT = 3.0
+COMMIT_TIME_OUT = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+#: A session that has lasted so long works, though it may have had nothing to sign.
+WORKS_AFTER = 60.0
 
 
 def read_key(text: str) -> Ed25519PrivateKey:
@@ -91,6 +95,13 @@ class Checkpointer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._shards: dict[int, _Shard] = {}
+        self._failing_since: float | None = None
+        metrics.FAILING.set_function(self._failing)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread is at work."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin on a thread of its own."""
@@ -125,6 +136,7 @@ class Checkpointer:
             except Exception:
                 log.exception("the checkpointer failed; beginning anew")
             metrics.FAILURES.inc()
+            self._failing_since = began if self._failing_since is None else self._failing_since
             pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
@@ -149,8 +161,10 @@ class Checkpointer:
                 await reader.start()
                 consumer.subscribe([topics.AUDIT], listener=assignment)
                 await consumer.start()
-            generation, key = -1, self._key
+            generation, key, began = -1, self._key, time.monotonic()
             while key is self._key:
+                if time.monotonic() - began > WORKS_AFTER:
+                    self._failing_since = None
                 if generation != assignment.generation:
                     generation = assignment.generation
                     await self._open(consumer, reader, assignment.partitions)
@@ -195,7 +209,7 @@ class Checkpointer:
             self._shards[partition] = _Shard(growth, producer)
             metrics.STOPPED.labels(partition).set(0)
             metrics.SIZE.labels(partition).set(growth.signed)
-            metrics.WAITING.labels(partition).set(0)
+            metrics.WAITING.labels(partition).set_function(partial(self._waiting, partition))
             if not any(one == tp for one in consumer.assignment()):
                 return  # given to another meanwhile; the new generation is seen next
             consumer.seek(tp, growth.begin)
@@ -218,12 +232,10 @@ class Checkpointer:
     async def _sign_when_due(self, consumer: AIOKafkaConsumer, partition: int, shard: _Shard) -> None:
         if shard.growth.pending == 0:
             shard.waits_since = None
-            metrics.WAITING.labels(partition).set(0)
             return
         now = time.monotonic()
         if shard.waits_since is None:
             shard.waits_since = now
-        metrics.WAITING.labels(partition).set(now - shard.waits_since)
         if now - shard.waits_since >= self._settings.checkpoint_seconds:
             await self._sign(consumer, partition, shard)
 
@@ -247,12 +259,23 @@ class Checkpointer:
         shard.waits_since = None
         metrics.SIZE.labels(partition).set(record.size)
         metrics.SIGNED_AT.labels(partition).set(now)
-        metrics.WAITING.labels(partition).set(0)
-        with contextlib.suppress(KafkaError, ValueError):
+        self._failing_since = None
+        with contextlib.suppress(KafkaError, ValueError, TimeoutError):
             # For lag tools only: where to go on is in the checkpoint.
-            await consumer.commit(
-                {TopicPartition(topics.AUDIT, partition): OffsetAndMetadata(record.last_offset + 1, "")}
-            )
+            async with asyncio.timeout(COMMIT_TIME_OUT):
+                await consumer.commit(
+                    {TopicPartition(topics.AUDIT, partition): OffsetAndMetadata(record.last_offset + 1, "")}
+                )
+
+    def _waiting(self, partition: int) -> float:
+        """As told to Prometheus, on its thread: it grows although this one hangs."""
+        shard = self._shards.get(partition)
+        since = None if shard is None else shard.waits_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _failing(self) -> float:
+        since = self._failing_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def _stop_signing(self, consumer: AIOKafkaConsumer, partition: int, found: Contradiction) -> None:
         metrics.STOPPED.labels(partition).set(1)

@@ -18,6 +18,11 @@ WAITING = Gauge(
     ["partition"],
     registry=REGISTRY,
 )
+FAILING = Gauge(
+    "athena_checkpointer_failing_seconds",
+    "For how long it has begun anew without signing anything; 0 while it works",
+    registry=REGISTRY,
+)
 STOPPED = Gauge(
     "athena_checkpointer_stopped",
     "1 when the log or its checkpoints contradict what was signed, and nothing more is signed for it: alert",

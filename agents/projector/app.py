@@ -6,21 +6,24 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
 from typing import Any
 
 import faust
 import structlog
-from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from agents.checkpointer.app import Checkpointer, read_key
 from agents.exits import EXIT_STALLED, bound_shutdown
 from agents.exits import end as _end
+from agents.fetching import LEAVES_AFTER_S
 from agents.polls import PollSchema
 from agents.projector import metrics
 from agents.projector.arrays import look_for_lists
-from agents.projector.consumer import PollConsumer, PollTransport
+from agents.projector.consumer import LOOK_TIME_OUT, PollConsumer, PollTransport
 from agents.projector.ports import Unavailable
 from agents.projector.projector import Projector
 from agents.projector.record import Poison
@@ -28,6 +31,7 @@ from agents.projector.store import MARK_SECONDS, Store
 from agents.watchdog import Place, Watchdog
 from ops import garbage
 from ops import logging as logs
+from ops.kafka_driver import Deaf
 from ops.secrets.postgres import check_url
 from ops.secrets.process import Secrets
 from ops.secrets.secret import Secret
@@ -43,19 +47,30 @@ POLL_RECORDS = 500
 #: Not ready while more records than this are not yet applied.
 LAG_LIMIT = 5_000
 WATCH_INTERVAL = 2.0
-COMMIT_INTERVAL = 5.0
+LOOK_INTERVAL = 5.0
 #: Seconds the metric says "stopped" before the process ends, so that it is scraped.
 STOP_LINGER = 10.0
 EXIT_STOPPED, EXIT_CRASHED, EXIT_REFUSED = 70, 1, 3
+
+
+class Sight(Enum):
+    """What came of the last look at the broker: an answer, none, or not even the consumer's thread did as it was told."""
+
+    CLEAR = "answers"
+    AWAY = "does not answer"
+    BLIND = "the consumer's thread hangs"
 
 
 class ProjectorApp(faust.App):  # type: ignore[misc]
     """What `PollConsumer` asks of its app, and the clocks that watch it."""
 
     projector: Projector
-    ends: dict[TP, int]
+    #: Where the log ended at the last look, by partition.
+    ends: Mapping[TP, int] = {}
+    sight: Sight = Sight.CLEAR
     linger = STOP_LINGER
     mark: Callable[[], Awaitable[None]]
+    checkpointer: Checkpointer
 
     def _new_transport(self) -> Any:
         return PollTransport(self.conf.broker_consumer, self)
@@ -91,8 +106,8 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
         _end(EXIT_STOPPED)
 
     async def watch(self) -> None:
-        """Keep the gauges, commit for lag tools, and end the process when it stands still."""
-        committed, marked = time.monotonic(), float("-inf")
+        """Keep the gauges, look at the broker, and end the process when it stands still."""
+        looked, marked = time.monotonic(), float("-inf")
         watchdog: Watchdog[int] = Watchdog()
         while not self.should_stop:
             await asyncio.sleep(WATCH_INTERVAL)
@@ -100,9 +115,12 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
             if reason is not None:
                 log.critical("the projector stands still; ending", reason=reason, exit_code=EXIT_STALLED)
                 _end(EXIT_STALLED)
-            if time.monotonic() - committed > COMMIT_INTERVAL:
-                committed = time.monotonic()
-                await self._commit()
+            if not self.checkpointer.alive:
+                log.critical("the checkpointer's thread has ended; so does the projector", exit_code=EXIT_STALLED)
+                _end(EXIT_STALLED)
+            if time.monotonic() - looked > LOOK_INTERVAL:
+                looked = time.monotonic()
+                await self._look()
             if time.monotonic() - marked > MARK_SECONDS:
                 marked = time.monotonic()
                 with contextlib.suppress(Unavailable):
@@ -110,12 +128,12 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
             await self._look_for_rebuild()
 
     def _verdict(self, watchdog: Watchdog[int], places: dict[int, Place], now: float) -> str | None:
-        if self.projector.waiting_for_database:
+        if self.projector.waiting_for_database or self.sight is Sight.AWAY:
             watchdog.excused(now)
             return None
         # No partition to read from: the group has not given one yet, or the seek to the applied offsets does not succeed. A
         # projector too many has none for ever, and nothing to do.
-        if not places and self.poll_consumer.assigned():
+        if self.sight is Sight.BLIND or self.poll_consumer.joining or (not places and self.poll_consumer.assigned()):
             return watchdog.opening(now, 0)
         return watchdog.working(now, places)
 
@@ -133,32 +151,33 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
             if applied >= read:
                 # What is left at the end of the log may be control records, which no one is given.
                 applied = max(applied, self.poll_consumer.position_of(tp) or 0)
-            end = self.poll_consumer.highwater(tp) or 0
+            end = max(self.poll_consumer.highwater(tp) or 0, self.ends.get(tp, 0))
             lag = max(0, end - applied)
             places[tp.partition] = Place(applied, lag)
             metrics.LAG.labels(tp.partition).set(lag)
             metrics.NEXT_OFFSET.labels(tp.partition).set(applied)
         total = sum(place.lag for place in places.values())
-        ready = bool(reading) and not self.projector.waiting_for_database and total < LAG_LIMIT
+        seen = self.sight is Sight.CLEAR and not self.projector.waiting_for_database
+        ready = bool(places) and seen and total < LAG_LIMIT
         metrics.READY.set(1 if ready else 0)
         return places
 
-    async def _commit(self) -> None:
-        """Tell the group coordinator where we are; only lag tools read it."""
-        offsets = {
-            TopicPartition(topics.AUDIT, tp.partition): OffsetAndMetadata(
-                self.projector.applied.get(tp.partition, 0), ""
-            )
-            for tp in self.poll_consumer.applied()
-        }
-        if not offsets:
-            return
+    async def _look(self) -> None:
+        """Ask the broker where the log ends: fetches tell that only while there are any."""
         try:
-            thread = self.poll_consumer._thread
-            async with asyncio.timeout(COMMIT_INTERVAL):
-                await thread.call_thread(thread._ensure_consumer().commit, offsets)
-        except Exception as error:  # a rebalance, or a broker that is away: the next round will do
-            log.debug("offsets were not committed", error=repr(error))
+            async with asyncio.timeout(3 * LOOK_TIME_OUT):
+                self.ends = await self.poll_consumer.look(self.projector.applied)
+            sight = Sight.CLEAR
+        except Deaf as error:
+            log.critical("the projector hears of nothing more; ending", error=str(error), exit_code=EXIT_STALLED)
+            _end(EXIT_STALLED)
+        except TimeoutError:
+            sight = Sight.BLIND
+        except (KafkaError, ConsumerNotStarted):
+            sight = Sight.AWAY
+        if sight is not self.sight:
+            log.warning("the broker, as the projector sees it", sight=sight.value)
+        self.sight = sight
 
 
 def create(settings: Settings, database_url: Secret) -> faust.App:
@@ -178,6 +197,7 @@ def create(settings: Settings, database_url: Secret) -> faust.App:
         broker_session_timeout=6.0,
         broker_heartbeat_interval=2.0,
         broker_max_poll_records=POLL_RECORDS,
+        broker_max_poll_interval=LEAVES_AFTER_S,
         consumer_auto_offset_reset="earliest",
         processing_guarantee="at_least_once",
         # Not a table or a stream of ours: the consumer's own partitions do.
@@ -247,6 +267,7 @@ async def _main(settings: Settings, checkpointer: Checkpointer, secrets: Secrets
         return EXIT_REFUSED
     checkpointer.start()
     app = create(settings, secrets.take("database_url", check_url))
+    app.checkpointer = checkpointer
     garbage.settle()
     watching = asyncio.create_task(secrets.watch(), name="secrets")
     running = [asyncio.create_task(coroutine) for coroutine in (asked.wait(), app.start(), app._crashed.wait())]

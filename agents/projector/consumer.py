@@ -15,12 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
-from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -30,12 +30,14 @@ from agents.fetching import GatedConsumerThread
 from agents.projector.ports import Unavailable
 from agents.projector.reading import Reading, check_bounds
 from agents.projector.record import Poison
+from ops.kafka_driver import check_hearing
 from ops.pace import Pace
 from schemas import topics
 
 log = structlog.get_logger(__name__)
 
 ASK_TIME_OUT = 30.0
+LOOK_TIME_OUT = 5.0
 #: What the wait between polls comes near to as the stream gets busier: what a reader may be behind, half of it on average. A batch
 #: costs about 0.6 ms of CPU here and 1.2 ms in PostgreSQL before its first record, and 0.05 ms and 0.1 ms for each record; several
 #: events of one request in one batch are one write of its rows (measured on two cores).
@@ -73,17 +75,58 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
         self._written.set()
 
     def applied(self) -> dict[TP, int]:
-        """Where reading is, by partition; nothing before the offsets that PostgreSQL names were sought."""
+        """Where reading is, by partition that is ours; nothing before the offsets that PostgreSQL names were sought."""
         if not self.reading.sought:
             return {}
-        return {TP(topics.AUDIT, partition): offset for partition, offset in self.reading.next.items()}
+        ours = {tp.partition for tp in self._ours()}
+        return {TP(topics.AUDIT, number): offset for number, offset in self.reading.next.items() if number in ours}
 
     def assigned(self) -> bool:
         """Whether the group has given us a partition of `athena.audit`."""
+        return bool(self._ours())
+
+    def _ours(self) -> list[TP]:
         try:
-            return any(tp.topic == topics.AUDIT for tp in self.assignment())
+            return [tp for tp in self.assignment() if tp.topic == topics.AUDIT]
         except ConsumerNotStarted:
-            return False
+            return []
+
+    @property
+    def joining(self) -> bool:
+        """Whether the group has yet to say which partitions are ours."""
+        try:
+            return bool(self._thread._ensure_consumer()._subscription.reassignment_in_progress)
+        except ConsumerNotStarted:
+            return True
+
+    async def look(self, applied: Mapping[int, int]) -> Mapping[TP, int]:
+        """Where each partition that is ours ends now. On the way the group is told how far we are, for lag tools only.
+
+        Raises:
+            Deaf: this consumer hears of nothing more.
+            KafkaError: the broker did not answer within `LOOK_TIME_OUT`.
+        """
+        offsets = {TopicPartition(*tp): OffsetAndMetadata(applied.get(tp.partition, 0), "") for tp in self.applied()}
+        found: Mapping[TP, int] = await self._thread.call_thread(self._look, offsets)
+        return found
+
+    async def _look(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> Mapping[TP, int]:
+        """In the consumer's thread. Bounded there: a call that nobody waits for any more goes on, and holds up the fetches."""
+        consumer = self._thread._ensure_consumer()
+        check_hearing(consumer)
+        if not offsets:
+            return {}
+        try:
+            async with asyncio.timeout(LOOK_TIME_OUT):
+                ends = await consumer.end_offsets(list(offsets))
+        except TimeoutError as error:
+            raise KafkaTimeoutError from error
+        try:
+            async with asyncio.timeout(LOOK_TIME_OUT):
+                await consumer.commit(offsets)
+        except (KafkaError, TimeoutError) as error:  # a rebalance, say: the next look will do
+            log.debug("offsets were not committed", error=repr(error))
+        return {TP(*tp): end for tp, end in ends.items()}
 
     def position_of(self, tp: TP) -> int | None:
         """Where the next fetched record would be: past control records, which are never handed out."""

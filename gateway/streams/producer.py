@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -117,15 +117,20 @@ async def _stop(outbox: Outbox) -> None:
 
 
 async def _close(producer: AIOKafkaProducer) -> None:
-    try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            await producer.stop()
-    except Exception:
+    if not await _ended(producer.stop()):
         # It waits for batches that no broker takes. Let go of them, or its task and its sockets stay for ever.
         for part in ("_sender", "client"):
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await getattr(producer, part).close()
+            await _ended(getattr(producer, part).close())
+
+
+async def _ended(closing: Coroutine[Any, Any, None]) -> bool:
+    """Whether it ended well and in time. Not awaited itself: what it cancelled of its own would cancel us."""
+    task = asyncio.create_task(closing)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=_STOP_SECONDS)
+    finally:
+        task.cancel()
+    return bool(done) and not task.cancelled() and task.exception() is None
 
 
 def _unreachable() -> Problem:

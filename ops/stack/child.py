@@ -18,6 +18,8 @@ BACKOFF = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 GOOD_RUN = 30.0
 STOP_TIME_OUT = 10.0
 KILL_TIME_OUT = 5.0
+#: Who could not be told of a change (the disk is full) is told again after so many seconds.
+TELL_AGAIN = 1.0
 LARGEST_LOG = 16 * 1024 * 1024
 
 
@@ -34,7 +36,7 @@ class Spec:
 
 
 class Child:
-    """A process and its next lives; `changed` is called after every start and death."""
+    """A process and its next lives; `changed` is called after every start and death, until it raises no OSError."""
 
     def __init__(self, spec: Spec, log: Path, changed: Callable[[], None]) -> None:
         self.spec = spec
@@ -97,7 +99,13 @@ class Child:
             )
         self.process = Process.of(self._running.pid)
         self.last_pid = self._running.pid
-        self._changed()
+        self._tell()
+
+    def _tell(self) -> None:
+        try:
+            self._changed()
+        except OSError:  # whatever becomes of the files, the process goes on being watched
+            asyncio.get_running_loop().call_later(TELL_AGAIN, self._tell)
 
     async def _watch(self) -> None:
         short_lives = 0
@@ -111,7 +119,7 @@ class Child:
             self.deaths += 1
             short_lives = 0 if time.monotonic() - born > GOOD_RUN else short_lives + 1
             self.process = None
-            self._changed()
+            self._tell()
             await asyncio.sleep(BACKOFF[min(max(short_lives - 1, 0), len(BACKOFF) - 1)])
             with contextlib.suppress(OSError):
                 await self._spawn()

@@ -68,8 +68,8 @@ class Rig:
             process.wait(10)
 
     @contextmanager
-    def projector(self, **environment: str) -> Iterator[Projector]:
-        """A projector process; killed at the end if it still lives."""
+    def projector(self, broken: str = "", **environment: str) -> Iterator[Projector]:
+        """A projector process; killed at the end if it still lives. `broken`: statements that break it."""
         self.count += 1
         port = ports.find_free([])
         folder = self.home.data / f"projector-{self.count}"
@@ -82,7 +82,7 @@ class Rig:
         }
         script = (
             "import agents.projector.app as app; from ops.settings import load_settings; "
-            "app.ProjectorApp.linger = 0.5; app.run(load_settings())"
+            f"app.ProjectorApp.linger = 0.5\n{broken}\napp.run(load_settings())"
         )
         with log.open("ab") as out:
             process = subprocess.Popen(

@@ -15,6 +15,7 @@ from aiokafka.admin import RecordsToDelete
 
 from agents.checkpointer.growth import Growth
 from agents.checkpointer.kept import Keeper
+from agents.exits import EXIT_STALLED
 from agents.fencing import FencedProducer
 from ops.audit.found import Report
 from ops.audit.source import KafkaSource
@@ -187,6 +188,45 @@ async def _publish(kafka: Kafka, record: CheckpointRecord) -> None:
     await producer.claim([(topics.CHECKPOINTS, 0)])
     await producer.append(topics.CHECKPOINTS, 0, [(b"x", record.model_dump_json().encode(), [])])
     await producer.stop()
+
+
+NEVER_SIGNS = """
+import agents.fencing
+from aiokafka.errors import TopicAuthorizationFailedError
+async def refused(self, *_, **__):
+    raise TopicAuthorizationFailedError("on purpose")
+agents.fencing.FencedProducer.append = refused
+"""
+ENDS = """
+import agents.checkpointer.app as checkpointer, asyncio
+async def cancelled(self):
+    await asyncio.sleep(1)
+    raise asyncio.CancelledError
+checkpointer.Checkpointer._session = cancelled
+"""
+
+
+def test_one_that_begins_anew_for_ever_says_since_when(rig: Rig) -> None:
+    """Nothing would be signed, and the time that records wait would begin anew each time."""
+    with rig.projector(NEVER_SIGNS, **QUICK) as failing:
+        send(rig, range(2000, 2010))
+        wait_until(
+            lambda: (failing.metric("athena_checkpointer_failures_total") or 0) > 2, 90, "it does not begin anew"
+        )
+        seconds = failing.metric("athena_checkpointer_failing_seconds") or 0
+        wait_until(
+            lambda: (failing.metric("athena_checkpointer_failing_seconds") or 0) > seconds + 3, 60, "it seems to work"
+        )
+    sent = covered(rig)
+    with rig.projector(**QUICK) as working:
+        wait_until(lambda: (working.metric("athena_checkpoint_size") or 0) > sent, 60, "nothing was signed")
+        assert working.metric("athena_checkpointer_failing_seconds") == 0
+
+
+def test_the_projector_ends_with_it(rig: Rig) -> None:
+    """Its thread would be gone, and nothing would be signed until somebody started the projector again."""
+    with rig.projector(ENDS, **QUICK) as alone:
+        assert alone.process.wait(60) == EXIT_STALLED
 
 
 def test_an_ordinary_writer_cannot_lead_it_astray(rig: Rig) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from agents.exits import EXIT_STALLED
 from agents.fetching import Gate
+from agents.projector.app import EXIT_CRASHED
 from schemas import topics
 from tests.integration.projector_rig import Rig, servers, wait_until
 from tests.unit.projector.stories import Chain, Story, reference
@@ -130,6 +132,82 @@ def test_a_new_database_is_filled_from_the_log_with_the_same_bytes(rig: Rig) -> 
         batches = two.metric("athena_projector_batches_total")
     assert rig.dump() == first
     assert batches is not None and batches < 20
+
+
+#: Of each: what goes wrong, as statements that run before the projector does. Its watchdog waits for seconds here, not minutes.
+DEAF = {
+    "polls bring nothing any more": """
+import agents.fetching, agents.watchdog, asyncio, time
+agents.watchdog.Watchdog.__init__.__defaults__ = (4.0, 60.0)
+fetched, began = agents.fetching.GatedConsumerThread._fetch_records, time.monotonic()
+async def nothing(self, consumer, *a, **k):
+    if time.monotonic() - began < 5:
+        return await fetched(self, consumer, *a, **k)
+    await asyncio.sleep(1)
+    return {}
+agents.fetching.GatedConsumerThread._fetch_records = nothing
+""",
+    "the group is not joined": """
+import aiokafka.consumer.group_coordinator as group, agents.watchdog, asyncio
+agents.watchdog.Watchdog.__init__.__defaults__ = (60.0, 8.0)
+async def never(self, *_):
+    await asyncio.sleep(3600)
+group.GroupCoordinator._do_rejoin_group = never
+""",
+    "the group has failed": """
+import aiokafka.consumer.group_coordinator as group
+from aiokafka.errors import UnknownError
+joined = group.GroupCoordinator._on_join_complete
+async def failed(self, *a, **k):
+    await joined(self, *a, **k)
+    self._pending_exception = UnknownError("on purpose")
+group.GroupCoordinator._on_join_complete = failed
+""",
+    "its thread hangs": """
+import agents.watchdog, agents.projector.consumer as consumer, asyncio
+agents.watchdog.Watchdog.__init__.__defaults__ = (60.0, 4.0)
+app.LOOK_TIME_OUT = consumer.LOOK_TIME_OUT = 0.5
+async def never(self, *_):
+    await asyncio.sleep(3600)
+consumer.PollConsumer._look = never
+""",
+}
+
+
+@pytest.mark.parametrize("what", DEAF)
+def test_a_projector_that_hears_of_nothing_ends(rig: Rig, what: str) -> None:
+    """Else what users read would stay as it is, for ever, and no alert would tell: to itself it looks as if nothing came."""
+    with rig.projector(DEAF[what]) as projector:
+        wait_until(lambda: projector.metric("athena_projector_ready") is not None, 40, f"not up, see {projector.log}")
+        time.sleep(6)
+        rig.send(stories(5))
+        assert projector.process.wait(60) in (EXIT_STALLED, EXIT_CRASHED)
+
+
+SOON = """
+import aiokafka
+made = aiokafka.AIOKafkaConsumer.__init__
+def hurried(self, *a, max_poll_interval_ms=300_000, **k):
+    made(self, *a, max_poll_interval_ms=max_poll_interval_ms // 250, **k)
+aiokafka.AIOKafkaConsumer.__init__ = hurried
+"""
+
+
+def test_an_outage_of_the_database_is_no_reason_to_leave_the_group(rig: Rig) -> None:
+    """Else a projector that had a poll in hand meanwhile would never read again. What aiokafka waits for is shortened here."""
+    with rig.projector(SOON) as projector:
+        projector.wait_ready()
+        rig.stop("postgres")
+        try:
+            rig.send(stories(5))
+            time.sleep(12)
+        finally:
+            rig.start("postgres")
+        rig.send(stories(5))
+        rig.wait_applied(30)
+        rig.send(stories(5))
+        rig.wait_applied(30)
+        assert projector.process.poll() is None
 
 
 def test_records_that_come_again_change_nothing(rig: Rig) -> None:

@@ -39,6 +39,9 @@ class Driver:
             future.set_exception(self.error)
         return future
 
+    async def stop(self) -> None:
+        pass
+
 
 def send(producer: Producer) -> Any:
     return producer.send("athena.commands", b"key", b"value", [])
@@ -111,5 +114,45 @@ def test_a_producer_that_cannot_flush_is_let_go() -> None:
             async with asyncio.timeout(20):
                 await module._close(producer)
             assert producer._sender.sender_task.done()
+
+    asyncio.run(story())
+
+
+class Hanging(Driver):
+    """Its end takes too long, and is then cancelled from within: aiokafka gathers futures that were cancelled before."""
+
+    def __init__(self) -> None:
+        super().__init__(OutOfOrderSequenceNumber())
+        self._sender = self.client = self
+
+    async def stop(self) -> None:
+        await asyncio.sleep(60)
+
+    async def close(self) -> None:
+        lost = asyncio.get_running_loop().create_future()
+        lost.cancel()
+        await lost
+
+
+def test_a_producer_whose_end_is_cancelled_from_within_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else this gateway would have none any more, and take no command, for ever."""
+    monkeypatch.setattr(module, "_STOP_SECONDS", 0.1)
+    made = Driver(None)
+
+    async def connected(_: Producer) -> Driver:
+        return made
+
+    monkeypatch.setattr(Producer, "_connect", connected)
+
+    async def story() -> None:
+        producer = Producer(Kafka("127.0.0.1:1"))
+        producer._outbox = Outbox(Hanging())  # type: ignore[arg-type]
+        with pytest.raises(Problem):
+            await send(producer)
+        assert not producer.ready and producer._renewal is not None
+        async with asyncio.timeout(10):
+            await producer._renewal
+        assert producer.ready and producer._outbox is not None and producer._outbox.producer is made  # type: ignore[comparison-overlap]
+        await producer._outbox.close()
 
     asyncio.run(story())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -43,6 +44,35 @@ def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
         await child.stop()
         assert child.last_pid
         assert Process.of(child.last_pid) is None
+
+    asyncio.run(scenario())
+
+
+def test_a_process_that_dies_while_the_disk_is_full_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise what a full disk ended would stay down after there is room again, and nobody would look at it any more."""
+    monkeypatch.setattr(children, "TELL_AGAIN", 0.05)
+    full, written = False, 0
+
+    def changed() -> None:
+        nonlocal written
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written += 1
+
+    async def scenario() -> None:
+        nonlocal full
+        child = Child(spec(tmp_path, "import time; time.sleep(60)"), tmp_path / "log", changed)
+        await child.start()
+        first = child.last_pid
+        assert first and written == 1
+        full = True
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: child.last_pid != first and child.process is not None)
+        full = False
+        await until(lambda: written > 1)
+        await child.stop()
 
     asyncio.run(scenario())
 
