@@ -141,7 +141,7 @@ import agents.fetching, agents.watchdog, asyncio, time
 agents.watchdog.Watchdog.__init__.__defaults__ = (4.0, 60.0)
 fetched, began = agents.fetching.GatedConsumerThread._fetch_records, time.monotonic()
 async def nothing(self, consumer, *a, **k):
-    if time.monotonic() - began < 5:
+    if time.monotonic() - began < 3:
         return await fetched(self, consumer, *a, **k)
     await asyncio.sleep(1)
     return {}
@@ -179,7 +179,7 @@ def test_a_projector_that_hears_of_nothing_ends(rig: Rig, what: str) -> None:
     """Else what users read would stay as it is, for ever, and no alert would tell: to itself it looks as if nothing came."""
     with rig.projector(DEAF[what]) as projector:
         wait_until(lambda: projector.metric("athena_projector_ready") is not None, 40, f"not up, see {projector.log}")
-        time.sleep(6)
+        time.sleep(4)
         rig.send(stories(5))
         assert projector.process.wait(60) in (EXIT_STALLED, EXIT_CRASHED)
 
