@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import NoReturn
 
 import structlog
@@ -21,7 +22,7 @@ FLUSH_LIMIT_S = 2.0
 
 def die(reason: str, code: int, error: BaseException | None = None) -> NoReturn:
     """End the process without committing anything."""
-    _end_after(FLUSH_LIMIT_S, code)
+    _after(FLUSH_LIMIT_S, os._exit, code)
     try:
         log.critical(reason, exit_code=code, exc_info=error)
     finally:
@@ -30,7 +31,7 @@ def die(reason: str, code: int, error: BaseException | None = None) -> NoReturn:
 
 def end(code: int) -> NoReturn:
     """End the process now: neither a thread of a Kafka client keeps it, nor a log that has no room or no reader."""
-    _end_after(FLUSH_LIMIT_S, code)
+    _after(FLUSH_LIMIT_S, os._exit, code)
     try:
         logging.shutdown()
         sys.stdout.flush()
@@ -39,15 +40,13 @@ def end(code: int) -> NoReturn:
         os._exit(code)
 
 
-def _end_after(seconds: float, code: int) -> None:
-    timer = threading.Timer(seconds, os._exit, args=(code,))
-    timer.daemon = True
-    timer.start()
-
-
 def bound_shutdown(code: int = 0, limit_s: float = SHUTDOWN_LIMIT_S) -> threading.Timer:
     """End the process with `code` after `limit_s` seconds whatever hangs: what was not acknowledged comes again."""
-    timer = threading.Timer(limit_s, end, args=(code,))
+    return _after(limit_s, end, code)
+
+
+def _after(seconds: float, do: Callable[[int], object], code: int) -> threading.Timer:
+    timer = threading.Timer(seconds, do, args=(code,))
     timer.daemon = True
     timer.start()
     return timer

@@ -1,9 +1,9 @@
-"""aiokafka 0.14.0, with three defects mended that end a client, or whoever uses it, in silence.
+"""aiokafka 0.14.0, with four defects mended that end a client, or whoever uses it, in silence.
 
 uvloop refuses to write on a connection that the other side has reset, by a RuntimeError where asyncio says nothing, and aiokafka
 takes that for a bug of its own: the task that fetches, sends or commits ends for good (aio-libs/aiokafka#1038). And a consumer
 whose fetching has ended answers every poll with nothing, for ever. Seen on a gateway that heard of no outcome any more.
-To stop a consumer whose request has just failed cancels whoever stops it.
+To stop a consumer whose request has just failed cancels whoever stops it; to stop one just after `assign` may take for ever.
 
 Wraps `AIOKafkaConnection.send`, uses `Fetcher._fetch_task` and `_pending_tasks`: pinned in pyproject.toml, tested on a real broker.
 """

@@ -58,6 +58,11 @@ def read_key(text: str) -> Ed25519PrivateKey:
         raise BadSecret(str(error)) from None
 
 
+def _seconds_since(moment: float | None) -> float:
+    """0 for no moment."""
+    return 0.0 if moment is None else time.monotonic() - moment
+
+
 class _Shard:
     """One partition that is ours: its tree, its producer, and since when a record waits."""
 
@@ -96,7 +101,7 @@ class Checkpointer:
         self._task: asyncio.Task[None] | None = None
         self._shards: dict[int, _Shard] = {}
         self._failing_since: float | None = None
-        metrics.FAILING.set_function(self._failing)
+        metrics.FAILING.set_function(lambda: _seconds_since(self._failing_since))
 
     @property
     def alive(self) -> bool:
@@ -270,12 +275,7 @@ class Checkpointer:
     def _waiting(self, partition: int) -> float:
         """As told to Prometheus, on its thread: it grows although this one hangs."""
         shard = self._shards.get(partition)
-        since = None if shard is None else shard.waits_since
-        return 0.0 if since is None else time.monotonic() - since
-
-    def _failing(self) -> float:
-        since = self._failing_since
-        return 0.0 if since is None else time.monotonic() - since
+        return _seconds_since(None if shard is None else shard.waits_since)
 
     def _stop_signing(self, consumer: AIOKafkaConsumer, partition: int, found: Contradiction) -> None:
         metrics.STOPPED.labels(partition).set(1)

@@ -17,7 +17,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from agents.checkpointer.app import Checkpointer, read_key
-from agents.exits import EXIT_STALLED, bound_shutdown
+from agents.exits import EXIT_STALLED, bound_shutdown, die
 from agents.exits import end as _end
 from agents.fetching import LEAVES_AFTER_S
 from agents.polls import PollSchema
@@ -113,11 +113,9 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
             await asyncio.sleep(WATCH_INTERVAL)
             reason = self._verdict(watchdog, self._measure(), time.monotonic())
             if reason is not None:
-                log.critical("the projector stands still; ending", reason=reason, exit_code=EXIT_STALLED)
-                _end(EXIT_STALLED)
+                die(f"the projector stands still; ending: {reason}", EXIT_STALLED)
             if not self.checkpointer.alive:
-                log.critical("the checkpointer's thread has ended; so does the projector", exit_code=EXIT_STALLED)
-                _end(EXIT_STALLED)
+                die("the checkpointer's thread has ended; so does the projector", EXIT_STALLED)
             if time.monotonic() - looked > LOOK_INTERVAL:
                 looked = time.monotonic()
                 await self._look()
@@ -169,8 +167,7 @@ class ProjectorApp(faust.App):  # type: ignore[misc]
                 self.ends = await self.poll_consumer.look(self.projector.applied)
             sight = Sight.CLEAR
         except Deaf as error:
-            log.critical("the projector hears of nothing more; ending", error=str(error), exit_code=EXIT_STALLED)
-            _end(EXIT_STALLED)
+            die("the projector hears of nothing more; ending", EXIT_STALLED, error)
         except TimeoutError:
             sight = Sight.BLIND
         except (KafkaError, ConsumerNotStarted):

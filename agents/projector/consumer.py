@@ -186,7 +186,7 @@ class PollConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def _seek_to_applied(self, epoch: int) -> bool:
         """Seek every partition to where PostgreSQL stands; False when that must be tried again."""
-        assigned = [tp for tp in self.assignment() if tp.topic == topics.AUDIT]
+        assigned = self._ours()
         if not assigned:
             return False
         positions: Callable[[list[int]], Awaitable[dict[int, int]]] = self.app.positions
